@@ -1,0 +1,40 @@
+// Bit transposition of elements, the half of bslz4 that is not LZ4: the format of bitshuffle (K. Masui et al.,
+// Astronomy and Computing 12 (2015) 181, doi:10.1016/j.ascom.2015.07.002).
+//
+// A block of n elements (n a multiple of 8) of E bytes becomes 8 E bit planes of n / 8 bytes each, one behind the
+// other. Plane 8 b + k holds bit k of byte b of every element; in its byte j, bit i belongs to element 8 j + i. Bytes
+// count in memory order, bits from the least significant one.
+//
+// The instruction set is chosen at run time, so that one binary runs on any x86-64; every path gives the same bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace annulus::kernels {
+
+enum class SimdPath : std::uint8_t {
+  plain,  ///< 64-bit integers, any machine
+  sse2,   ///< any x86-64
+  avx2,
+  avx512,  ///< F and BW
+  gfni,    ///< avx512 and the Galois field instructions; differs from avx512 in bit_unshuffle alone
+};
+
+[[nodiscard]] std::string_view name_of(SimdPath path);
+
+/// The paths that this machine can run, the fastest one last; `plain` is always there.
+[[nodiscard]] std::span<const SimdPath> available_paths();
+
+/// Elements to planes. `elements` holds a multiple of 8 elements of `element_size` bytes (1, 2, 4 or 8); `planes` has
+/// the same size, is overwritten and must not overlap `elements`. `path` must be one of available_paths().
+void bit_shuffle(SimdPath path, std::span<const std::byte> elements, std::size_t element_size,
+                 std::span<std::byte> planes);
+
+/// Planes to elements, the inverse of bit_shuffle() under the same conditions.
+void bit_unshuffle(SimdPath path, std::span<const std::byte> planes, std::size_t element_size,
+                   std::span<std::byte> elements);
+
+}  // namespace annulus::kernels

@@ -1,0 +1,98 @@
+// The compute engine: one interface, three backends (reference, openmp, opencl) that must agree.
+//
+// An engine holds one integration matrix on its own device and multiplies batches of frames with it. With c the weights
+// of a bin's row, x the raw frame, w the pixel normalisation, d the dark and m the frame's monitor, over the pixels that
+// are good in that frame:
+//
+//     S = sum c x - sum c d      N = m sum c w      V = sum c^2 var(x)      I = S / N      sigma = sqrt(V) / N
+//
+// sum c d and sum c w over all pixels are taken once, when the corrections are set; a pixel that is bad in one frame is
+// taken out through its own few weights. Sums are float64 or compensated, in an order fixed by (bin, frame) alone:
+// results do not depend on the batch, on the number of threads or on the rank.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/bad_pixels.hpp"
+#include "kernels/frame_batch.hpp"
+#include "kernels/matrix.hpp"
+
+namespace annulus::kernels {
+
+enum class Backend : std::uint8_t { reference, openmp, opencl };
+enum class ErrorModel : std::uint8_t { no, poisson };
+
+[[nodiscard]] std::string_view name_of(Backend backend);
+[[nodiscard]] std::string_view name_of(ErrorModel model);
+
+/// Per-pixel corrections, constant over a scan.
+struct Corrections {
+  std::span<const float> normalisation;  ///< [pixels] flat * solid angle * polarisation * ..., no unit
+  std::span<const float> dark;           ///< [pixels] counts; empty = none
+  ErrorModel error_model = ErrorModel::no;
+  BadPixelRules bad_pixels;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  [[nodiscard]] virtual Backend backend() const = 0;
+  /// What computes, for people: "2 threads", "NVIDIA H200".
+  [[nodiscard]] virtual std::string device_name() const = 0;
+
+  /// Builds the matrix on the engine's device and returns the bins' edges. Replaces an earlier matrix.
+  /// Throws InputError when no pixel is left, DeviceError when the device fails.
+  virtual BinAxis build_matrix(const MatrixSpec& spec) = 0;
+
+  /// The matrix that was built, copied to the host: for tests, caches and reports.
+  [[nodiscard]] virtual CsrMatrix matrix() const = 0;
+
+  /// Sets corrections and takes their sums over the bins. Needs a matrix; copies what it needs.
+  virtual void set_corrections(const Corrections& corrections) = 0;
+
+  /// Integrates a batch: overwrites `intensity` and, under an error model, `sigma`. An empty bin is 0.
+  /// @param batch      [frames, pixels] of any type, frames >= 1
+  /// @param monitor    [frames] divisor of each frame, finite and not 0
+  /// @param intensity  [frames, bins]
+  /// @param sigma      [frames, bins] standard error of the mean; empty without an error model
+  virtual void integrate(const FrameBatch& batch, std::span<const double> monitor, std::span<float> intensity,
+                         std::span<float> sigma) = 0;
+};
+
+/// Which device an engine shall use.
+struct DeviceChoice {
+  std::string spec;          ///< "" = by node-local rank; "P:D" platform and device number; else part of a device's name
+  int node_rank = 0;         ///< This rank's number among those of its node
+  int threads = 0;           ///< Host threads; 0 = OpenMP's default
+};
+
+/// A device that OpenCL offers.
+struct DeviceInfo {
+  int platform = 0;
+  int device = 0;
+  std::string platform_name;
+  std::string name;
+  std::string version;
+  bool gpu = false;
+  std::uint64_t memory_bytes = 0;
+  std::uint32_t compute_units = 0;
+  bool float64 = false;
+};
+
+/// All OpenCL devices, GPUs first, in a stable order; empty where there is no OpenCL.
+[[nodiscard]] std::vector<DeviceInfo> list_devices();
+
+/// The device of list_devices() that `choice` means: by spec, or node_rank modulo the GPUs (all devices without a GPU).
+/// Throws InputError when there is none, naming what was found.
+[[nodiscard]] DeviceInfo choose_device(const std::vector<DeviceInfo>& devices, const DeviceChoice& choice);
+
+/// Throws InputError when the backend or its device is not to be had here.
+[[nodiscard]] std::unique_ptr<Engine> make_engine(Backend backend, const DeviceChoice& choice);
+
+}  // namespace annulus::kernels

@@ -1,0 +1,253 @@
+#include "kernels/opencl/runtime.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/errors.hpp"
+
+namespace annulus::kernels::opencl {
+namespace {
+
+std::string trimmed(const std::string& text) {
+  // Some drivers pad names with blanks, some let the closing null through.
+  const std::string_view padding(" \t\n\0", 4);
+  const std::size_t first = text.find_first_not_of(padding);
+  if (first == std::string::npos) return {};
+  return text.substr(first, text.find_last_not_of(padding) - first + 1);
+}
+
+std::string readable_bytes(std::uint64_t bytes) {
+  constexpr double mebi = 1024.0 * 1024.0;
+  return fmt::format("{} bytes ({:.1f} MiB)", bytes, static_cast<double>(bytes) / mebi);
+}
+
+// A platform without devices throws, and a broken driver must not hide those of its neighbours.
+std::vector<cl::Device> devices_of(const cl::Platform& platform) {
+  std::vector<cl::Device> devices;
+  try {
+    platform.getDevices(CL_DEVICE_TYPE_ALL, &devices);
+  } catch (const cl::Error&) {
+    devices.clear();
+  }
+  return devices;
+}
+
+// The loader reports "no platform" as an error.
+std::vector<cl::Platform> all_platforms() {
+  std::vector<cl::Platform> platforms;
+  try {
+    cl::Platform::get(&platforms);
+  } catch (const cl::Error&) {
+    platforms.clear();
+  }
+  return platforms;
+}
+
+bool is_out_of_memory(cl_int code) {
+  return code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_RESOURCES || code == CL_OUT_OF_HOST_MEMORY ||
+         code == CL_INVALID_BUFFER_SIZE;
+}
+
+}  // namespace
+
+std::string error_name(cl_int code) {
+  switch (code) {
+#define ANNULUS_CL_ERROR(name) \
+  case name: return #name
+    ANNULUS_CL_ERROR(CL_SUCCESS);
+    ANNULUS_CL_ERROR(CL_DEVICE_NOT_FOUND);
+    ANNULUS_CL_ERROR(CL_DEVICE_NOT_AVAILABLE);
+    ANNULUS_CL_ERROR(CL_COMPILER_NOT_AVAILABLE);
+    ANNULUS_CL_ERROR(CL_MEM_OBJECT_ALLOCATION_FAILURE);
+    ANNULUS_CL_ERROR(CL_OUT_OF_RESOURCES);
+    ANNULUS_CL_ERROR(CL_OUT_OF_HOST_MEMORY);
+    ANNULUS_CL_ERROR(CL_PROFILING_INFO_NOT_AVAILABLE);
+    ANNULUS_CL_ERROR(CL_MEM_COPY_OVERLAP);
+    ANNULUS_CL_ERROR(CL_IMAGE_FORMAT_MISMATCH);
+    ANNULUS_CL_ERROR(CL_IMAGE_FORMAT_NOT_SUPPORTED);
+    ANNULUS_CL_ERROR(CL_BUILD_PROGRAM_FAILURE);
+    ANNULUS_CL_ERROR(CL_MAP_FAILURE);
+    ANNULUS_CL_ERROR(CL_MISALIGNED_SUB_BUFFER_OFFSET);
+    ANNULUS_CL_ERROR(CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST);
+    ANNULUS_CL_ERROR(CL_COMPILE_PROGRAM_FAILURE);
+    ANNULUS_CL_ERROR(CL_LINKER_NOT_AVAILABLE);
+    ANNULUS_CL_ERROR(CL_LINK_PROGRAM_FAILURE);
+    ANNULUS_CL_ERROR(CL_DEVICE_PARTITION_FAILED);
+    ANNULUS_CL_ERROR(CL_KERNEL_ARG_INFO_NOT_AVAILABLE);
+    ANNULUS_CL_ERROR(CL_INVALID_VALUE);
+    ANNULUS_CL_ERROR(CL_INVALID_DEVICE_TYPE);
+    ANNULUS_CL_ERROR(CL_INVALID_PLATFORM);
+    ANNULUS_CL_ERROR(CL_INVALID_DEVICE);
+    ANNULUS_CL_ERROR(CL_INVALID_CONTEXT);
+    ANNULUS_CL_ERROR(CL_INVALID_QUEUE_PROPERTIES);
+    ANNULUS_CL_ERROR(CL_INVALID_COMMAND_QUEUE);
+    ANNULUS_CL_ERROR(CL_INVALID_HOST_PTR);
+    ANNULUS_CL_ERROR(CL_INVALID_MEM_OBJECT);
+    ANNULUS_CL_ERROR(CL_INVALID_IMAGE_FORMAT_DESCRIPTOR);
+    ANNULUS_CL_ERROR(CL_INVALID_IMAGE_SIZE);
+    ANNULUS_CL_ERROR(CL_INVALID_SAMPLER);
+    ANNULUS_CL_ERROR(CL_INVALID_BINARY);
+    ANNULUS_CL_ERROR(CL_INVALID_BUILD_OPTIONS);
+    ANNULUS_CL_ERROR(CL_INVALID_PROGRAM);
+    ANNULUS_CL_ERROR(CL_INVALID_PROGRAM_EXECUTABLE);
+    ANNULUS_CL_ERROR(CL_INVALID_KERNEL_NAME);
+    ANNULUS_CL_ERROR(CL_INVALID_KERNEL_DEFINITION);
+    ANNULUS_CL_ERROR(CL_INVALID_KERNEL);
+    ANNULUS_CL_ERROR(CL_INVALID_ARG_INDEX);
+    ANNULUS_CL_ERROR(CL_INVALID_ARG_VALUE);
+    ANNULUS_CL_ERROR(CL_INVALID_ARG_SIZE);
+    ANNULUS_CL_ERROR(CL_INVALID_KERNEL_ARGS);
+    ANNULUS_CL_ERROR(CL_INVALID_WORK_DIMENSION);
+    ANNULUS_CL_ERROR(CL_INVALID_WORK_GROUP_SIZE);
+    ANNULUS_CL_ERROR(CL_INVALID_WORK_ITEM_SIZE);
+    ANNULUS_CL_ERROR(CL_INVALID_GLOBAL_OFFSET);
+    ANNULUS_CL_ERROR(CL_INVALID_EVENT_WAIT_LIST);
+    ANNULUS_CL_ERROR(CL_INVALID_EVENT);
+    ANNULUS_CL_ERROR(CL_INVALID_OPERATION);
+    ANNULUS_CL_ERROR(CL_INVALID_GL_OBJECT);
+    ANNULUS_CL_ERROR(CL_INVALID_BUFFER_SIZE);
+    ANNULUS_CL_ERROR(CL_INVALID_MIP_LEVEL);
+    ANNULUS_CL_ERROR(CL_INVALID_GLOBAL_WORK_SIZE);
+    ANNULUS_CL_ERROR(CL_INVALID_PROPERTY);
+    ANNULUS_CL_ERROR(CL_INVALID_IMAGE_DESCRIPTOR);
+    ANNULUS_CL_ERROR(CL_INVALID_COMPILER_OPTIONS);
+    ANNULUS_CL_ERROR(CL_INVALID_LINKER_OPTIONS);
+    ANNULUS_CL_ERROR(CL_INVALID_DEVICE_PARTITION_COUNT);
+#undef ANNULUS_CL_ERROR
+    case -1001: return "CL_PLATFORM_NOT_FOUND_KHR";
+    default: return fmt::format("OpenCL error {}", code);
+  }
+}
+
+Buffer::Buffer(cl::Buffer memory, std::uint64_t bytes, std::uint64_t& allocated_bytes)
+    : memory_(std::move(memory)), bytes_(bytes), allocated_bytes_(&allocated_bytes) {
+  allocated_bytes += bytes;
+}
+
+Buffer::~Buffer() {
+  if (allocated_bytes_ != nullptr) *allocated_bytes_ -= bytes_;
+}
+
+Runtime::Runtime(DeviceInfo info) : info_(std::move(info)) {
+  if (!info_.float64) {
+    throw InputError(fmt::format("OpenCL device {}:{} ({}) has no float64 (cl_khr_fp64), which annulus needs: choose "
+                                 "another device, or --backend openmp",
+                                 info_.platform, info_.device, info_.name));
+  }
+  run("opening the device", [this] {
+    const std::vector<cl::Platform> platforms = all_platforms();
+    ANNULUS_EXPECT(info_.platform >= 0 && static_cast<std::size_t>(info_.platform) < platforms.size());
+    const std::vector<cl::Device> devices = devices_of(platforms[info_.platform]);
+    ANNULUS_EXPECT(info_.device >= 0 && static_cast<std::size_t>(info_.device) < devices.size());
+    device_ = devices[info_.device];
+    is_cpu_ = (device_.getInfo<CL_DEVICE_TYPE>() & CL_DEVICE_TYPE_CPU) != 0;
+    largest_buffer_bytes_ = device_.getInfo<CL_DEVICE_MAX_MEM_ALLOC_SIZE>();
+    context_ = cl::Context(device_);
+    queue_ = cl::CommandQueue(context_, device_);
+  });
+}
+
+Buffer Runtime::allocate(std::uint64_t bytes, std::string_view purpose) {
+  bytes = std::max<std::uint64_t>(bytes, 1);
+  // Checked here, because a driver may grant what it cannot give, and fail only when a kernel needs it.
+  if (bytes > largest_buffer_bytes_) {
+    throw DeviceError(fmt::format("OpenCL device {}: {} need {}, but the device grants at most {} a buffer and has {} "
+                                  "of memory",
+                                  info_.name, purpose, readable_bytes(bytes), readable_bytes(largest_buffer_bytes_),
+                                  readable_bytes(info_.memory_bytes)));
+  }
+  try {
+    return Buffer(cl::Buffer(context_, CL_MEM_READ_WRITE, bytes), bytes, allocated_bytes_);
+  } catch (const cl::Error& error) {
+    throw DeviceError(fmt::format("OpenCL device {}: no room for {}: {} asked for, {} allocated so far, {} of device "
+                                  "memory ({}: {})",
+                                  info_.name, purpose, readable_bytes(bytes), readable_bytes(allocated_bytes_),
+                                  readable_bytes(info_.memory_bytes), error.what(), error_name(error.err())));
+  }
+}
+
+void Runtime::grow(Buffer& buffer, std::uint64_t bytes, std::string_view purpose) {
+  if (buffer.bytes() >= bytes && buffer.bytes() > 0) return;
+  buffer = Buffer();  // first, so that the old and the new need not fit side by side
+  buffer = allocate(bytes, purpose);
+}
+
+cl::Kernel Runtime::kernel(const ProgramSource& source, const std::string& options, const char* name) {
+  const std::string key = std::string(source.name) + ' ' + options;
+  auto found = programs_.find(key);
+  if (found == programs_.end()) {
+    cl::Program program(context_, std::string(source.text));
+    try {
+      program.build({device_}, ("-cl-std=CL1.2 " + options).c_str());
+    } catch (const cl::BuildError&) {
+      throw;  // run() tells its log
+    }
+    found = programs_.emplace(key, std::move(program)).first;
+  }
+  return cl::Kernel(found->second, name);
+}
+
+void Runtime::wait_quietly() noexcept {
+  if (queue_() != nullptr) clFinish(queue_());
+}
+
+void Runtime::throw_device_error(const cl::Error& error, std::string_view doing) const {
+  std::string message = fmt::format("OpenCL device {}: {} failed with {} while {}", info_.name, error.what(),
+                                    error_name(error.err()), doing);
+  if (is_out_of_memory(error.err())) {
+    message += fmt::format("; {} allocated of {} of device memory", readable_bytes(allocated_bytes_),
+                           readable_bytes(info_.memory_bytes));
+  }
+  throw DeviceError(message);
+}
+
+void Runtime::throw_build_error(const cl::BuildError& error, std::string_view doing) const {
+  std::string message = fmt::format("OpenCL device {}: {} failed with {} while {}", info_.name, error.what(),
+                                    error_name(error.err()), doing);
+  for (const auto& [device, log] : error.getBuildLog()) message += "\ncompiler log:\n" + trimmed(log);
+  throw DeviceError(message);
+}
+
+}  // namespace annulus::kernels::opencl
+
+namespace annulus::kernels {
+
+std::vector<DeviceInfo> list_devices() {
+  using opencl::all_platforms;
+  using opencl::devices_of;
+  using opencl::trimmed;
+
+  std::vector<std::pair<int, DeviceInfo>> ranked;
+  const std::vector<cl::Platform> platforms = all_platforms();
+  for (std::size_t platform = 0; platform < platforms.size(); ++platform) {
+    const std::vector<cl::Device> devices = devices_of(platforms[platform]);
+    for (std::size_t number = 0; number < devices.size(); ++number) {
+      const cl::Device& device = devices[number];
+      try {
+        const cl_device_type type = device.getInfo<CL_DEVICE_TYPE>();
+        DeviceInfo info;
+        info.platform = static_cast<int>(platform);
+        info.device = static_cast<int>(number);
+        info.platform_name = trimmed(platforms[platform].getInfo<CL_PLATFORM_NAME>());
+        info.name = trimmed(device.getInfo<CL_DEVICE_NAME>());
+        info.version = trimmed(device.getInfo<CL_DEVICE_VERSION>());
+        info.gpu = (type & CL_DEVICE_TYPE_GPU) != 0;
+        info.memory_bytes = device.getInfo<CL_DEVICE_GLOBAL_MEM_SIZE>();
+        info.compute_units = device.getInfo<CL_DEVICE_MAX_COMPUTE_UNITS>();
+        info.float64 = trimmed(device.getInfo<CL_DEVICE_EXTENSIONS>()).find("cl_khr_fp64") != std::string::npos;
+        const int rank = info.gpu ? 0 : (type & CL_DEVICE_TYPE_CPU) != 0 ? 2 : 1;
+        ranked.emplace_back(rank, std::move(info));
+      } catch (const cl::Error&) {
+        // A device that does not even tell its name is no device for us.
+      }
+    }
+  }
+  std::stable_sort(ranked.begin(), ranked.end(),
+                   [](const auto& left, const auto& right) { return left.first < right.first; });
+  std::vector<DeviceInfo> devices;
+  for (auto& [rank, info] : ranked) devices.push_back(std::move(info));
+  return devices;
+}
+
+}  // namespace annulus::kernels

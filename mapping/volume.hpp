@@ -1,0 +1,81 @@
+// The volume: one HDF5 file in pyFAI-diffmap's layout, made by rank 0, filled by all ranks.
+//
+// Rank 0 creates everything with the serial driver, space allocated and filled (NaN, status 0), and closes it. Then all
+// ranks open the file through MPI-IO and write raw data only, each line independently: first intensity and errors, then
+// its status bytes. So a file left by a killed job can always be opened, says what it holds, and can be resumed.
+#pragma once
+
+#include <mpi.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mapping/frame_source.hpp"
+#include "mapping/scan.hpp"
+
+namespace annulus::mapping {
+
+/// All that the volume says beside the data.
+struct VolumeDescription {
+  Scan scan;
+  std::string radial_name;      ///< "2th", "q", "r"
+  std::string radial_unit;      ///< "deg", "nm^-1", ...
+  std::string radial_label;     ///< for plots
+  std::vector<double> radial;   ///< [bins] in radial_unit
+  bool errors = false;
+  std::vector<double> monitor;  ///< [slow * fast], as used; 1 where there is none
+  std::vector<FrameList::Input> inputs;
+  std::string configuration_json;  ///< pyFAI's worker configuration: poni dictionary, unit, nbpt_rad, shape, ...
+  std::string command_line;
+  std::string version;
+  std::string fingerprint;      ///< identifies input and settings: a resumed run must have the same
+};
+
+/// Creates the file (rank 0 alone, serial driver). It is written beside its final name and renamed when complete, so a
+/// file with the final name always holds all metadata. Throws InputError when it exists and `overwrite` is off, or the
+/// folder cannot be written to; IoError when the disk fails.
+void create_volume(const std::filesystem::path& file, const VolumeDescription& description, bool overwrite);
+
+/// What an unfinished volume holds. Read by rank 0 with the serial driver.
+struct VolumeState {
+  std::uint64_t slow = 0;
+  std::uint64_t fast = 0;
+  std::uint64_t bins = 0;
+  bool errors = false;
+  std::string fingerprint;
+  std::vector<std::uint8_t> status;  ///< [slow * fast]; a point marked ok whose data never arrived (NaN) is 0 here
+};
+/// Throws InputError when the file is absent or no volume of ours.
+[[nodiscard]] VolumeState read_volume_state(const std::filesystem::path& file);
+
+/// Writes lines of a volume that create_volume made.
+class VolumeWriter {
+ public:
+  /// Collective over `comm`. Throws IoError on every rank when it fails on one.
+  VolumeWriter(const std::filesystem::path& file, MPI_Comm comm);
+  ~VolumeWriter();
+  VolumeWriter(VolumeWriter&&) noexcept;
+  VolumeWriter& operator=(VolumeWriter&&) noexcept;
+
+  /// Writes points [first_point, first_point + status.size()) of the grid in C order: data first, then status.
+  /// Independent. `intensity` and `sigma` are [points, bins]; sigma is empty without errors. Throws IoError.
+  void write(std::uint64_t first_point, std::span<const float> intensity, std::span<const float> sigma,
+             std::span<const FrameStatus> status);
+
+  /// Flushes and closes. Collective over the communicator. Throws IoError.
+  void close();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Sets end_time once the run has ended (rank 0, serial driver, after close()).
+void finish_volume(const std::filesystem::path& file);
+
+}  // namespace annulus::mapping

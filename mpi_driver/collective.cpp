@@ -1,0 +1,133 @@
+#include "mpi_driver/collective.hpp"
+
+#include <algorithm>
+#include <exception>
+#include <iostream>
+#include <limits>
+#include <map>
+
+#include "base/errors.hpp"
+
+namespace annulus::driver {
+
+int rank_of(MPI_Comm comm) {
+  int rank = 0;
+  MPI_Comm_rank(comm, &rank);
+  return rank;
+}
+
+int size_of(MPI_Comm comm) {
+  int size = 0;
+  MPI_Comm_size(comm, &size);
+  return size;
+}
+
+int node_rank_of(MPI_Comm comm) {
+  MPI_Comm node = MPI_COMM_NULL;
+  MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+  const int rank = rank_of(node);
+  MPI_Comm_free(&node);
+  return rank;
+}
+
+namespace {
+
+/// The message of every rank ("" = none), on rank 0. Collective.
+std::vector<std::string> gather_messages(MPI_Comm comm, const std::string& message) {
+  const int size = size_of(comm);
+  const int length = static_cast<int>(std::min<std::size_t>(message.size(), 1U << 20U));
+  std::vector<int> lengths(static_cast<std::size_t>(size));
+  MPI_Gather(&length, 1, MPI_INT, lengths.data(), 1, MPI_INT, 0, comm);
+  std::vector<int> places(lengths.size());
+  int total = 0;
+  for (std::size_t rank = 0; rank < lengths.size(); ++rank) {
+    places[rank] = total;
+    total += lengths[rank];
+  }
+  std::string all(static_cast<std::size_t>(total), ' ');
+  MPI_Gatherv(message.data(), length, MPI_CHAR, all.data(), lengths.data(), places.data(), MPI_CHAR, 0, comm);
+  std::vector<std::string> messages;
+  if (rank_of(comm) != 0) return messages;
+  for (std::size_t rank = 0; rank < lengths.size(); ++rank) {
+    messages.push_back(all.substr(static_cast<std::size_t>(places[rank]), static_cast<std::size_t>(lengths[rank])));
+  }
+  return messages;
+}
+
+void print_messages(const std::vector<std::string>& messages) {
+  std::map<std::string, std::vector<std::size_t>> ranks_of;
+  for (std::size_t rank = 0; rank < messages.size(); ++rank) {
+    if (!messages[rank].empty()) ranks_of[messages[rank]].push_back(rank);
+  }
+  for (const auto& [message, ranks] : ranks_of) {
+    std::string prefix = "annulus: ";
+    if (messages.size() > 1 && ranks.size() < messages.size() && ranks.front() != 0) {
+      prefix += "rank " + std::to_string(ranks.front());
+      if (ranks.size() > 1) prefix += " and " + std::to_string(ranks.size() - 1) + " more";
+      prefix += ": ";
+    }
+    std::string text = prefix + message;
+    for (std::size_t place = text.find('\n'); place != std::string::npos; place = text.find('\n', place + 1)) {
+      text.insert(place + 1, "annulus: ");
+    }
+    std::cerr << text << std::endl;
+  }
+}
+
+}  // namespace
+
+void together(MPI_Comm comm, const std::function<void()>& step) {
+  ExitCode code = ExitCode::ok;
+  std::string message;
+  try {
+    step();
+  } catch (const InputError& error) {
+    code = ExitCode::bad_input;
+    message = error.what();
+  } catch (const std::exception& error) {
+    code = ExitCode::failed;
+    message = error.what();
+    if (message.empty()) message = "unknown failure";
+  }
+  // Lowest first: a failure (1) outweighs bad input (2), and both any success.
+  const int mine = code == ExitCode::ok ? std::numeric_limits<int>::max() : static_cast<int>(code);
+  int worst = 0;
+  MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MIN, comm);
+  if (worst == std::numeric_limits<int>::max()) return;
+  print_messages(gather_messages(comm, message));
+  throw Stop{static_cast<ExitCode>(worst)};
+}
+
+void broadcast(MPI_Comm comm, std::vector<std::byte>& bytes) {
+  std::uint64_t size = bytes.size();
+  MPI_Bcast(&size, 1, MPI_UINT64_T, 0, comm);
+  bytes.resize(size);
+  constexpr std::uint64_t piece = 1U << 30U;  // MPI counts are int
+  for (std::uint64_t begin = 0; begin < size; begin += piece) {
+    MPI_Bcast(bytes.data() + begin, static_cast<int>(std::min(piece, size - begin)), MPI_BYTE, 0, comm);
+  }
+}
+
+SharedCounter::SharedCounter(MPI_Comm comm) {
+  const MPI_Aint bytes = rank_of(comm) == 0 ? sizeof(std::uint64_t) : 0;
+  MPI_Win_allocate(bytes, sizeof(std::uint64_t), MPI_INFO_NULL, comm, &value_, &window_);
+  if (bytes > 0) *value_ = 0;
+  MPI_Win_lock_all(MPI_MODE_NOCHECK, window_);
+  MPI_Win_sync(window_);
+  MPI_Barrier(comm);
+}
+
+SharedCounter::~SharedCounter() {
+  MPI_Win_unlock_all(window_);
+  MPI_Win_free(&window_);
+}
+
+std::uint64_t SharedCounter::take() {
+  const std::uint64_t one = 1;
+  std::uint64_t taken = 0;
+  MPI_Fetch_and_op(&one, &taken, MPI_UINT64_T, 0, 0, MPI_SUM, window_);
+  MPI_Win_flush(0, window_);
+  return taken;
+}
+
+}  // namespace annulus::driver

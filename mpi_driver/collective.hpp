@@ -1,0 +1,56 @@
+// Steps that all ranks take together, and how they end together when one of them fails.
+#pragma once
+
+#include <mpi.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/unique_handle.hpp"
+
+namespace annulus::driver {
+
+/// The exit status of the program; the numbers are part of its contract.
+enum class ExitCode : int { ok = 0, failed = 1, bad_input = 2, finished_with_bad_frames = 3 };
+
+/// Thrown on every rank at once, when the reason has been told: only the exit status is left to return.
+struct Stop {
+  ExitCode code;
+};
+
+[[nodiscard]] int rank_of(MPI_Comm comm);
+[[nodiscard]] int size_of(MPI_Comm comm);
+
+/// This rank's number among the ranks of its node. Collective.
+[[nodiscard]] int node_rank_of(MPI_Comm comm);
+
+/// Runs `step` on every rank; when it throws on any, rank 0 prints each different message once and all ranks throw Stop:
+/// bad_input when every failure was an InputError, else failed. Collective.
+void together(MPI_Comm comm, const std::function<void()>& step);
+
+/// Sends rank 0's bytes to all, of any length. Collective.
+void broadcast(MPI_Comm comm, std::vector<std::byte>& bytes);
+
+/// Numbers 0, 1, 2, ... given out once each to whoever asks first, so that a slow rank does not hold the others.
+class SharedCounter {
+ public:
+  /// Collective.
+  explicit SharedCounter(MPI_Comm comm);
+  /// Collective: MPI frees windows together.
+  ~SharedCounter();
+  SharedCounter(const SharedCounter&) = delete;
+  SharedCounter& operator=(const SharedCounter&) = delete;
+
+  /// Takes the next number. Independent.
+  [[nodiscard]] std::uint64_t take();
+
+ private:
+  MPI_Win window_ = MPI_WIN_NULL;
+  std::uint64_t* value_ = nullptr;  // rank 0's memory holds the counter
+};
+
+}  // namespace annulus::driver

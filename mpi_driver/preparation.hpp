@@ -1,0 +1,27 @@
+// Rank 0's work before the run: reads and checks everything, and tells all problems at once.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "mapping/volume.hpp"
+#include "mpi_driver/experiment.hpp"
+#include "mpi_driver/map_options.hpp"
+
+namespace annulus::driver {
+
+struct Preparation {
+  Experiment experiment;
+  mapping::VolumeDescription description;  ///< without the radial axis, which the integrator knows
+  std::uint64_t points_done = 0;           ///< by the run that is resumed
+};
+
+/// Reads geometry, images, frames, monitor and motors, checks that they fit each other and that the output can be
+/// written. Writes nothing. Throws InputError with every problem found.
+/// @param ranks  how many ranks will share the lines
+[[nodiscard]] Preparation prepare(const MapOptions& options, int ranks, const std::string& command_line);
+
+/// What a dry run tells: frames, grid, geometry, memory, bytes to read and write.
+[[nodiscard]] std::string describe(const Preparation& preparation, int ranks);
+
+}  // namespace annulus::driver
