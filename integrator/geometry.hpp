@@ -1,7 +1,7 @@
 // The experiment's geometry: detector, distance, point of normal incidence, rotations, wavelength; PONI files.
 //
-// Definitions as in pyFAI (doi:10.1107/S1600576715004306): distance along the detector's normal, poni1/poni2 the point of
-// normal incidence along axis 1 (rows) and axis 2 (columns), rot1 and rot2 left-handed about axes 1 and 2, rot3
+// Definitions as in pyFAI (doi:10.1107/S1600576715004306): distance along the detector's normal, poni1/poni2 the point
+// of normal incidence along axis 1 (rows) and axis 2 (columns), rot1 and rot2 left-handed about axes 1 and 2, rot3
 // right-handed about the beam.
 #pragma once
 
@@ -43,9 +43,9 @@ struct Geometry {
 [[nodiscard]] double two_theta_rad(const kernels::PixelGeometry& geometry, double row, double column);
 [[nodiscard]] double chi_rad(const kernels::PixelGeometry& geometry, double row, double column);
 
-/// Reads PONI text, versions 1, 2, 2.1 and 3, or its dictionary form (JSON); the last entry of each key wins, None means
-/// not set. `source` names it in errors. Throws one InputError with all problems: unknown version, missing distance or
-/// pixel size, a value that is no number, unknown detector, a distortion file, parallax.
+/// Reads PONI text, versions 1, 2, 2.1 and 3, or its dictionary form (JSON); the last entry of each key wins, None
+/// means not set. `source` names it in errors. Throws one InputError with all problems: unknown version, missing
+/// distance or pixel size, a value that is no number, unknown detector, a distortion file, parallax.
 [[nodiscard]] Geometry parse_poni(std::string_view text, std::string_view source);
 [[nodiscard]] Geometry read_poni(const std::filesystem::path& file);
 
@@ -53,7 +53,8 @@ struct Geometry {
 [[nodiscard]] std::string poni_text(const Geometry& geometry);
 void write_poni(const Geometry& geometry, const std::filesystem::path& file);
 
-/// The geometry in pyFAI's dictionary form (JSON): poni_version, dist, poni1, ..., detector, detector_config, wavelength.
+/// The geometry in pyFAI's dictionary form (JSON): poni_version, dist, poni1, ..., detector,
+/// detector_config, wavelength.
 [[nodiscard]] std::string poni_json(const Geometry& geometry);
 
 }  // namespace annulus::integrator

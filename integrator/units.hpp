@@ -13,7 +13,9 @@ namespace annulus::integrator {
 /// h c / e in keV Angstrom: CODATA 2018, exact since the SI of 2019; hc[keV A] = h c / e * 1e7.
 inline constexpr double hc_kev_angstrom = 12.398419843320026;
 
-[[nodiscard]] constexpr double wavelength_m_of_energy_kev(double energy_kev) { return hc_kev_angstrom * 1e-10 / energy_kev; }
+[[nodiscard]] constexpr double wavelength_m_of_energy_kev(double energy_kev) {
+  return hc_kev_angstrom * 1e-10 / energy_kev;
+}
 [[nodiscard]] constexpr double degrees_of(double radians) { return radians * 180.0 / std::numbers::pi; }
 [[nodiscard]] constexpr double radians_of(double degrees) { return degrees * std::numbers::pi / 180.0; }
 

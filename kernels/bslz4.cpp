@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <climits>
-#include <cstring>
 #include <memory>
 
 #include "base/errors.hpp"

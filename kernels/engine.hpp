@@ -88,7 +88,8 @@ struct DeviceInfo {
 /// All OpenCL devices, GPUs first, in a stable order; empty where there is no OpenCL.
 [[nodiscard]] std::vector<DeviceInfo> list_devices();
 
-/// The device of list_devices() that `choice` means: by spec, or node_rank modulo the GPUs (all devices without a GPU).
+/// The device of list_devices() that `choice` means: by spec (ranks take devices whose names match in turn), or
+/// node_rank modulo the GPUs with float64 (all devices with float64 where there is no such GPU).
 /// Throws InputError when there is none, naming what was found.
 [[nodiscard]] DeviceInfo choose_device(const std::vector<DeviceInfo>& devices, const DeviceChoice& choice);
 

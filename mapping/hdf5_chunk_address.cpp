@@ -125,6 +125,23 @@ herr_t refuse_write(H5FD_t*, H5FD_mem_t, hid_t, haddr_t, std::size_t, const void
   return driver;
 }
 
+[[nodiscard]] ChunkAddress inside(ChunkAddress place, std::uint64_t file_bytes) {
+  if (place.bytes > file_bytes || place.offset > file_bytes - place.bytes) {
+    throw IoError("cannot look a chunk up: its place is outside the file");
+  }
+  return place;
+}
+
+[[nodiscard]] std::optional<ChunkAddress> locate_slowly(hid_t dataset, const hsize_t* corner,
+                                                        std::uint64_t file_bytes) {
+  unsigned mask = 0;
+  haddr_t address = HADDR_UNDEF;
+  hsize_t bytes = 0;
+  check(H5Dget_chunk_info_by_coord(dataset, corner, &mask, &address, &bytes), "look a chunk up");
+  if (address == HADDR_UNDEF) return std::nullopt;
+  return inside({address, bytes, mask}, file_bytes);
+}
+
 }  // namespace
 
 PropertyList locating_access() {
@@ -138,7 +155,12 @@ PropertyList locating_access() {
 
 std::optional<ChunkAddress> locate_chunk(hid_t dataset, const hsize_t* corner, std::uint64_t file_bytes) {
   hsize_t bytes = 0;
-  check(H5Dget_chunk_storage_size(dataset, corner, &bytes), "look a chunk up");
+  if (H5Dget_chunk_storage_size(dataset, corner, &bytes) < 0) {
+    // To HDF5 1.10 a chunk that was never written is an error, told apart from a damaged index by its words alone;
+    // other words are looked into the slow way.
+    if (last_error() == "chunk storage is not allocated") return std::nullopt;
+    return locate_slowly(dataset, corner, file_bytes);
+  }
   if (bytes == 0) return std::nullopt;
   if (bytes > file_bytes) throw IoError("cannot look a chunk up: larger than its file");
 
@@ -154,18 +176,9 @@ std::optional<ChunkAddress> locate_chunk(hid_t dataset, const hsize_t* corner, s
 #endif
   recorder.on = false;
   check(status, "look a chunk up");
-  ChunkAddress place{recorder.address, recorder.bytes, filter_mask};
-  if (recorder.reads != 1 || recorder.bytes != bytes) {  // From a cache: the slow way knows the place.
-    unsigned mask = 0;
-    haddr_t address = HADDR_UNDEF;
-    check(H5Dget_chunk_info_by_coord(dataset, corner, &mask, &address, &bytes), "look a chunk up");
-    if (address == HADDR_UNDEF) return std::nullopt;
-    place = {address, bytes, mask};
-  }
-  if (place.bytes > file_bytes || place.offset > file_bytes - place.bytes) {
-    throw IoError("cannot look a chunk up: its place is outside the file");
-  }
-  return place;
+  // Taken from a cache: the slow way knows the place.
+  if (recorder.reads != 1 || recorder.bytes != bytes) return locate_slowly(dataset, corner, file_bytes);
+  return inside({recorder.address, recorder.bytes, filter_mask}, file_bytes);
 }
 
 }  // namespace annulus::mapping::hdf5

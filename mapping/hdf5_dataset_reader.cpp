@@ -148,16 +148,12 @@ FrameStatus DatasetReader::presence(std::uint64_t frame) {
   if (!description_.single) corner[0] = frame / chunk_[0] * chunk_[0];
   std::size_t present = 0;
   std::size_t absent = 0;
+  const std::uint64_t size = file_bytes();
   for (hsize_t row = 0; row < description_.rows; row += chunk_[axis]) {
     for (hsize_t column = 0; column < description_.columns; column += chunk_[axis + 1]) {
       corner[axis] = row;
       corner[axis + 1] = column;
-      hsize_t bytes = 0;
-      if (H5Dget_chunk_storage_size(dataset_.get(), corner.data(), &bytes) < 0) {
-        H5Eclear2(H5E_DEFAULT);
-        return FrameStatus::unreadable;
-      }
-      ++(bytes > 0 ? present : absent);
+      ++(locate_chunk(dataset_.get(), corner.data(), size) ? present : absent);
     }
   }
   if (present == 0) return FrameStatus::missing;

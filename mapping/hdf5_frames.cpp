@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <limits>
 #include <map>
 #include <optional>
@@ -86,23 +85,21 @@ struct FrameBlocks {
   std::uint64_t columns = 0;
 };
 
-[[nodiscard]] FrameBlocks frame_blocks(hid_t space) {
+/// @param all  frames of a selection of everything; such a selection comes out of a file without its extent
+[[nodiscard]] FrameBlocks frame_blocks(hid_t space, const DatasetDescription& description, std::uint64_t all) {
   FrameBlocks result;
+  if (H5Sget_select_type(space) == H5S_SEL_ALL) {
+    return {true, {{0, all}}, description.rows, description.columns};
+  }
   const int rank = H5Sget_simple_extent_ndims(space);
   if (rank != 2 && rank != 3) return result;
   const std::size_t frame_axis = static_cast<std::size_t>(rank) - 2;  // Axis of the rows.
-  std::array<hsize_t, 3> size{};
-  H5Sget_simple_extent_dims(space, size.data(), nullptr);
   std::array<hsize_t, 3> start{};
   std::array<hsize_t, 3> stride{1, 1, 1};
   std::array<hsize_t, 3> count{1, 1, 1};
-  std::array<hsize_t, 3> block = size;
-  if (H5Sget_select_type(space) == H5S_SEL_HYPERSLABS) {
-    if (H5Sis_regular_hyperslab(space) <= 0) return result;
-    if (H5Sget_regular_hyperslab(space, start.data(), stride.data(), count.data(), block.data()) < 0) return result;
-  } else if (H5Sget_select_type(space) != H5S_SEL_ALL) {
-    return result;
-  }
+  std::array<hsize_t, 3> block{1, 1, 1};
+  if (H5Sget_select_type(space) != H5S_SEL_HYPERSLABS || H5Sis_regular_hyperslab(space) <= 0) return result;
+  if (H5Sget_regular_hyperslab(space, start.data(), stride.data(), count.data(), block.data()) < 0) return result;
   for (std::size_t axis = 0; axis < static_cast<std::size_t>(rank); ++axis) {
     if (count[axis] == H5S_UNLIMITED || block[axis] == H5S_UNLIMITED) return result;
     if (stride[axis] == block[axis]) {  // Blocks that touch are one.
@@ -146,17 +143,6 @@ struct FrameBlocks {
     if (piece.frames > 0) pieces.push_back(std::move(piece));
   }
   return t == target.blocks.size() && s == source.blocks.size();
-}
-
-/// Calls one of the functions that give a name's length first.
-template <typename Get>
-[[nodiscard]] std::string name_from(Get&& get) {
-  const ssize_t length = get(nullptr, 0);
-  if (length < 0) throw IoError("cannot read a virtual dataset's mapping: " + last_error());
-  std::string name(static_cast<std::size_t>(length) + 1, '\0');
-  get(name.data(), name.size());
-  name.pop_back();
-  return name;
 }
 
 // ---------------------------------------------------------------------------------------------------- discovery
@@ -339,20 +325,6 @@ class Discovery {
     return one_of(candidates, name_.string());
   }
 
-  /// The same object may be reached by several paths; file and place tell.
-  [[nodiscard]] static std::string identity(hid_t object) {
-#if H5_VERSION_GE(1, 12, 0)
-    H5O_info2_t info{};
-    if (H5Oget_info3(object, &info, H5O_INFO_BASIC) < 0) return {};
-    std::string key(reinterpret_cast<const char*>(&info.token), sizeof info.token);
-#else
-    H5O_info_t info{};
-    if (H5Oget_info2(object, &info, H5O_INFO_BASIC) < 0) return {};
-    std::string key(reinterpret_cast<const char*>(&info.addr), sizeof info.addr);
-#endif
-    return key.append(reinterpret_cast<const char*>(&info.fileno), sizeof info.fileno);
-  }
-
   struct Walk {
     std::set<std::string> seen;
     std::vector<std::string> stacks;  ///< 3-D
@@ -533,7 +505,8 @@ class RunFinder {
     const Dataset dataset = open_dataset(opened.get(), file, path);
     const auto creation = own<PropertyList>(H5Dget_create_plist(dataset.get()), "get a dataset's properties");
     if (H5Pget_layout(creation.get()) != H5D_VIRTUAL) return true;
-    DatasetDescription any;  // Names alone are wanted here.
+    DatasetDescription any;  // Names alone are wanted here, whatever the number of dimensions.
+    any.single = true;
     const VirtualMap map = virtual_map(dataset.get(), any);
     return std::all_of(map.pieces.begin(), map.pieces.end(), [&](const VirtualPiece& piece) {
       return piece.pattern || is_complete(piece.file, piece.dataset, depth + 1);
@@ -597,9 +570,9 @@ VirtualMap virtual_map(hid_t dataset, const DatasetDescription& description) {
   std::vector<VirtualPiece> bounds;  // One a mapping, for when frames have no single source.
   for (std::size_t index = 0; index < count; ++index) {
     VirtualPiece origin;
-    const std::string file = name_from(
+    const std::string file = text_of(
         [&](char* name, std::size_t size) { return H5Pget_virtual_filename(creation.get(), index, name, size); });
-    origin.dataset = name_from(
+    origin.dataset = text_of(
         [&](char* name, std::size_t size) { return H5Pget_virtual_dsetname(creation.get(), index, name, size); });
     origin.file = linked_file(holder, file, "HDF5_VDS_PREFIX");
     const auto target =
@@ -607,8 +580,10 @@ VirtualMap virtual_map(hid_t dataset, const DatasetDescription& description) {
     const auto source =
         own<Dataspace>(H5Pget_virtual_srcspace(creation.get(), index), "read a virtual dataset's mapping");
 
-    const FrameBlocks target_blocks = frame_blocks(target.get());
-    const FrameBlocks source_blocks = frame_blocks(source.get());
+    const FrameBlocks target_blocks = frame_blocks(target.get(), description, description.frames);
+    std::uint64_t target_frames = 0;
+    for (const auto& [first, frames] : target_blocks.blocks) target_frames += frames;
+    const FrameBlocks source_blocks = frame_blocks(source.get(), description, target_frames);
     const bool whole = target_blocks.whole && source_blocks.whole && target_blocks.rows == description.rows &&
                        target_blocks.columns == description.columns && source_blocks.rows == description.rows &&
                        source_blocks.columns == description.columns &&
@@ -616,19 +591,18 @@ VirtualMap virtual_map(hid_t dataset, const DatasetDescription& description) {
                        map.pieces.size() <= max_virtual_pieces;
     map.whole_frames = map.whole_frames && whole;
 
-    std::array<hsize_t, 3> low{};
-    std::array<hsize_t, 3> high{};
-    const int rank = H5Sget_simple_extent_ndims(target.get());
     VirtualPiece bound = origin;
     bound.frames = description.frames;
-    if (rank == 3) {
+    if (H5Sget_select_type(target.get()) != H5S_SEL_ALL) {
+      std::array<hsize_t, H5S_MAX_RANK> low{};
+      std::array<hsize_t, H5S_MAX_RANK> high{};
       const bool known = H5Sget_select_bounds(target.get(), low.data(), high.data()) >= 0;
       const bool unlimited = !known || high[0] == H5S_UNLIMITED;
-      if (known) bound.first = std::min<std::uint64_t>(low[0], description.frames);
-      bound.frames = (unlimited ? description.frames : std::min<std::uint64_t>(high[0] + 1, description.frames)) -
-                     bound.first;
       // In an unlimited mapping "%b" stands for the number of the block: a row of sources.
       bound.pattern = unlimited && (file + origin.dataset).find("%b") != std::string::npos;
+      if (!description.single && known) bound.first = std::min<std::uint64_t>(low[0], description.frames);
+      if (!description.single && !unlimited) bound.frames = std::min<std::uint64_t>(high[0] + 1, description.frames);
+      bound.frames -= bound.first;
     }
     H5Eclear2(H5E_DEFAULT);
     bounds.push_back(std::move(bound));

@@ -115,7 +115,9 @@ constexpr std::size_t names_in_message = 12;
       return fmt::format("{} is broken: {}", link, error.what());
     }
   }
-  return fmt::format("{}: cannot be opened: {}", shown(name, path), last_error());
+  H5Eclear2(H5E_DEFAULT);
+  const Object again(H5Oopen(file, path.c_str(), H5P_DEFAULT));
+  return fmt::format("{}: cannot be opened: {}", shown(name, path), again ? "unknown reason" : last_error());
 }
 
 }  // namespace
@@ -129,7 +131,7 @@ File open_for_reading(const fs::path& file, hid_t access) {
   H5Eclear2(H5E_DEFAULT);
   if (File opened(H5Fopen(file.c_str(), H5F_ACC_RDONLY, access)); opened) return opened;
   std::vector<std::string> reasons = error_stack();
-  if (mention(reasons, "SWMR")) {
+  if (mention(reasons, "already open")) {  // The flag that writers set in the file: they may allow readers (SWMR).
     if (File opened(H5Fopen(file.c_str(), H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, access)); opened) return opened;
     reasons = error_stack();
   }
@@ -177,21 +179,35 @@ fs::path linked_file(const fs::path& holder, const std::string& name, const char
 }
 
 std::string file_of(hid_t object) {
-  const ssize_t length = H5Fget_name(object, nullptr, 0);
-  if (length < 0) throw IoError("cannot name a file: " + last_error());
-  std::string name(static_cast<std::size_t>(length) + 1, '\0');
-  H5Fget_name(object, name.data(), name.size());
-  name.pop_back();
-  return name;
+  return text_of([&](char* text, std::size_t size) { return H5Fget_name(object, text, size); });
 }
 
 std::string path_of(hid_t object) {
-  const ssize_t length = H5Iget_name(object, nullptr, 0);
-  if (length < 0) throw IoError("cannot name an object: " + last_error());
-  std::string name(static_cast<std::size_t>(length) + 1, '\0');
-  H5Iget_name(object, name.data(), name.size());
-  name.pop_back();
-  return name;
+  const std::string name = text_of([&](char* text, std::size_t size) { return H5Iget_name(object, text, size); });
+  const Object found(H5Oopen(object, name.c_str(), H5P_DEFAULT));
+  if (found && identity(found.get()) == identity(object)) return name;
+  H5Eclear2(H5E_DEFAULT);
+  // Behind a soft link into another file HDF5 gives the soft link's own name; a reference knows the object's place.
+  hobj_ref_t reference{};
+  check(H5Rcreate(&reference, object, ".", H5R_OBJECT, H5I_INVALID_HID), "refer to an object");
+  return text_of([&](char* text, std::size_t size) { return H5Rget_name(object, H5R_OBJECT, &reference, text, size); });
+}
+
+std::string identity(hid_t object) {
+#if H5_VERSION_GE(1, 12, 0)
+  H5O_info2_t info{};
+  const herr_t status = H5Oget_info3(object, &info, H5O_INFO_BASIC);
+  std::string key(reinterpret_cast<const char*>(&info.token), sizeof info.token);
+#else
+  H5O_info_t info{};
+  const herr_t status = H5Oget_info2(object, &info, H5O_INFO_BASIC);
+  std::string key(reinterpret_cast<const char*>(&info.addr), sizeof info.addr);
+#endif
+  if (status < 0) {
+    H5Eclear2(H5E_DEFAULT);
+    return {};
+  }
+  return key.append(reinterpret_cast<const char*>(&info.fileno), sizeof info.fileno);
 }
 
 Target look(hid_t file, const std::string& path) {

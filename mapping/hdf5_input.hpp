@@ -5,6 +5,7 @@
 
 #include <hdf5.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -14,6 +15,17 @@
 #include "mapping/hdf5.hpp"
 
 namespace annulus::mapping::hdf5 {
+
+/// Calls `get(text, size)`, one of HDF5's functions that give a text's length, first without a place for the text.
+template <typename Get>
+[[nodiscard]] std::string text_of(Get&& get) {
+  const ssize_t length = get(nullptr, 0);
+  if (length < 0) throw IoError("cannot ask HDF5 for a name: " + last_error());
+  std::string text(static_cast<std::size_t>(length) + 1, '\0');
+  get(text.data(), text.size());
+  text.pop_back();
+  return text;
+}
 
 /// Opens for reading, in SWMR mode when a writer has the file open so. `access` is a file access property list.
 /// Throws InputError naming the file: absent, no HDF5 file, truncated, locked by a writer (with the way out).
@@ -28,9 +40,12 @@ namespace annulus::mapping::hdf5 {
 [[nodiscard]] std::filesystem::path linked_file(const std::filesystem::path& holder, const std::string& name,
                                                 const char* prefix_variable);
 
-/// Names of an object's file and of its path there, with links resolved.
+/// The object's file, as HDF5 opened it, and a path there that leads to the object without any link to another file.
 [[nodiscard]] std::string file_of(hid_t object);
 [[nodiscard]] std::string path_of(hid_t object);
+
+/// A key that is the same for one object, whatever the path by which it was reached; "" when HDF5 cannot tell.
+[[nodiscard]] std::string identity(hid_t object);
 
 enum class Target : std::uint8_t { absent, broken, group, dataset, other };
 

@@ -56,8 +56,9 @@ struct VolumeState {
 /// Writes lines of a volume that create_volume made.
 class VolumeWriter {
  public:
-  /// Collective over `comm`. Throws IoError on every rank when it fails on one.
+  /// Collective over `comm`, which must outlive the writer. Throws IoError on every rank when it fails on one.
   VolumeWriter(const std::filesystem::path& file, MPI_Comm comm);
+  /// Without close() the file is abandoned: nothing is waited for, and what was written stays valid.
   ~VolumeWriter();
   VolumeWriter(VolumeWriter&&) noexcept;
   VolumeWriter& operator=(VolumeWriter&&) noexcept;
@@ -67,7 +68,8 @@ class VolumeWriter {
   void write(std::uint64_t first_point, std::span<const float> intensity, std::span<const float> sigma,
              std::span<const FrameStatus> status);
 
-  /// Flushes and closes. Collective over the communicator. Throws IoError.
+  /// Brings everything to disk and closes. Collective over the communicator. Throws IoError on every rank when it fails
+  /// on one.
   void close();
 
  private:

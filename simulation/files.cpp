@@ -27,8 +27,8 @@ hdf5::Datatype text_type() {
 }
 
 hdf5::Dataspace dataspace(const std::vector<hsize_t>& shape) {
-  const hid_t id = shape.empty() ? H5Screate(H5S_SCALAR)
-                                 : H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr);
+  const hid_t id =
+      shape.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr);
   return hdf5::own<hdf5::Dataspace>(id, "make a dataspace");
 }
 

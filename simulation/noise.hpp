@@ -15,7 +15,8 @@
 
 namespace annulus::simulation {
 
-/// One step of splitmix64 (Steele, Lea and Flood, doi:10.1145/2660193.2660195): advances `state`, returns 64 mixed bits.
+/// One step of splitmix64 (Steele, Lea and Flood, doi:10.1145/2660193.2660195): advances `state`, returns 64 mixed
+/// bits.
 [[nodiscard]] constexpr std::uint64_t splitmix64(std::uint64_t& state) {
   state += 0x9e3779b97f4a7c15U;
   std::uint64_t mixed = state;
@@ -97,8 +98,7 @@ class Random {
     if (edge >= 0.07 && v <= squeeze) return static_cast<std::uint64_t>(count);
     if (count < 0.0 || (edge < 0.013 && v > edge)) continue;
     const double inverse_alpha = 1.1239 + 1.1328 / (b - 3.4);
-    if (std::log(v * inverse_alpha / (a / (edge * edge) + b)) <=
-        count * std::log(mean) - mean - log_factorial(count)) {
+    if (std::log(v * inverse_alpha / (a / (edge * edge) + b)) <= count * std::log(mean) - mean - log_factorial(count)) {
       return static_cast<std::uint64_t>(count);
     }
   }
@@ -107,11 +107,11 @@ class Random {
 /// Poisson counts of any mean, exact in distribution: no step approximates (tables hold probabilities to 2^-48).
 ///
 /// A mean below 64 is cut in two, mean = g / 4 + rest. The count of g / 4 comes from a table made ready for each g, by
-/// A. J. Walker's alias method (doi:10.1145/355744.355749): one number, one look-up. The count of the rest is a count of
-/// mean 1/4, of which each event is kept with probability rest / (1/4); in 78 of 100 cases it is zero at once. The sum of
-/// independent Poisson counts is a Poisson count. So neither exp nor log is needed, and a count costs a third of what it
-/// costs by inversion or rejection. Means of 64 to 1024 give their multiple of 64 to one more such table first; larger
-/// ones go through poisson_by_rejection().
+/// A. J. Walker's alias method (doi:10.1145/355744.355749): one number, one look-up. The count of the rest is a count
+/// of mean 1/4, of which each event is kept with probability rest / (1/4); in 78 of 100 cases it is zero at once. The
+/// sum of independent Poisson counts is a Poisson count. So neither exp nor log is needed, and a count costs a third of
+/// what it costs by inversion or rejection. Means of 64 to 1024 give their multiple of 64 to one more such table first;
+/// larger ones go through poisson_by_rejection().
 ///
 /// Tables: 0.5 MB, made in some ms. Const, and shared by all threads.
 class PoissonSampler {
@@ -193,8 +193,8 @@ class PoissonSampler {
     }
 
     const std::size_t begin = cells_.size();
-    tables_.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint16_t>(cells - 1),
-                       static_cast<std::uint16_t>(lowest)});
+    tables_.push_back(
+        {static_cast<std::uint32_t>(begin), static_cast<std::uint16_t>(cells - 1), static_cast<std::uint16_t>(lowest)});
     cells_.resize(begin + cells);
     // Vose's filling (doi:10.1109/32.92917): each cell with less than its share is topped up from one that has more.
     std::vector<std::size_t> poor;

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <utility>
 
 #include "base/errors.hpp"
 
@@ -24,19 +23,19 @@ double chord_mm(const Shape& shape, double scale, double cosine, double sine, do
 
 }  // namespace
 
-Phantom::Phantom(std::size_t powders, std::vector<Shape> shapes) : powders_(powders), shapes_(std::move(shapes)) {
-  for (const Shape& shape : shapes_) {
+Phantom::Phantom(std::size_t powders, const std::vector<Shape>& shapes) : powders_(powders) {
+  for (const Shape& shape : shapes) {
     const bool good = shape.powder < powders_ && shape.semi_axis1_mm > 0.0 && shape.semi_axis2_mm > 0.0 &&
                       shape.hollow >= 0.0 && shape.hollow < 1.0 && shape.density >= 0.0;
     if (!good) {
-      throw InputError(fmt::format("phantom: a shape of powder {} of {} with axes {} and {} mm, hollow {}, density {}: "
-                                   "expected axes > 0, 0 <= hollow < 1, density >= 0",
-                                   shape.powder, powders_, shape.semi_axis1_mm, shape.semi_axis2_mm, shape.hollow,
-                                   shape.density));
+      throw InputError(
+          fmt::format("phantom: a shape of powder {} of {} with axes {} and {} mm, hollow {}, density {}: "
+                      "expected axes > 0, 0 <= hollow < 1, density >= 0",
+                      shape.powder, powders_, shape.semi_axis1_mm, shape.semi_axis2_mm, shape.hollow, shape.density));
     }
-    const double reach_mm =
-        std::hypot(shape.x_mm, shape.y_mm) + std::max(shape.semi_axis1_mm, shape.semi_axis2_mm);
+    const double reach_mm = std::hypot(shape.x_mm, shape.y_mm) + std::max(shape.semi_axis1_mm, shape.semi_axis2_mm);
     radius_mm_ = std::max(radius_mm_, reach_mm);
+    shapes_.push_back({shape, std::cos(shape.angle_rad), std::sin(shape.angle_rad)});
   }
 }
 
@@ -44,11 +43,11 @@ double Phantom::path_mm(std::size_t powder, double rotation_rad, double translat
   const double rotation_cosine = std::cos(rotation_rad);
   const double rotation_sine = std::sin(rotation_rad);
   double path_mm = 0.0;
-  for (const Shape& shape : shapes_) {
+  for (const auto& [shape, shape_cosine, shape_sine] : shapes_) {
     if (shape.powder != powder) continue;
     const double distance_mm = translation_mm - (shape.x_mm * rotation_cosine + shape.y_mm * rotation_sine);
-    const double cosine = std::cos(rotation_rad - shape.angle_rad);
-    const double sine = std::sin(rotation_rad - shape.angle_rad);
+    const double cosine = rotation_cosine * shape_cosine + rotation_sine * shape_sine;
+    const double sine = rotation_sine * shape_cosine - rotation_cosine * shape_sine;
     double chord = chord_mm(shape, 1.0, cosine, sine, distance_mm);
     if (shape.hollow > 0.0) chord -= chord_mm(shape, shape.hollow, cosine, sine, distance_mm);
     path_mm += shape.density * chord;
@@ -58,16 +57,14 @@ double Phantom::path_mm(std::size_t powder, double rotation_rad, double translat
 
 double Phantom::density(std::size_t powder, double x_mm, double y_mm) const {
   double density = 0.0;
-  for (const Shape& shape : shapes_) {
+  for (const auto& [shape, cosine, sine] : shapes_) {
     if (shape.powder != powder) continue;
     const double dx_mm = x_mm - shape.x_mm;
     const double dy_mm = y_mm - shape.y_mm;
-    const double cosine = std::cos(shape.angle_rad);
-    const double sine = std::sin(shape.angle_rad);
-    const double radius =
-        std::hypot((dx_mm * cosine + dy_mm * sine) / shape.semi_axis1_mm,
-                   (dy_mm * cosine - dx_mm * sine) / shape.semi_axis2_mm);
-    if (radius < 1.0 && radius >= shape.hollow) density += shape.density;
+    const double along = (dx_mm * cosine + dy_mm * sine) / shape.semi_axis1_mm;
+    const double across = (dy_mm * cosine - dx_mm * sine) / shape.semi_axis2_mm;
+    const double radius2 = along * along + across * across;
+    if (radius2 < 1.0 && radius2 >= shape.hollow * shape.hollow) density += shape.density;
   }
   return density;
 }
@@ -96,28 +93,46 @@ double Phantom::longest_path_mm(std::size_t powder) const {
 
 double Phantom::highest_density(std::size_t powder) const {
   double highest = 0.0;
-  for (const Shape& shape : shapes_) {
+  for (const auto& [shape, cosine, sine] : shapes_) {
     if (shape.powder == powder) highest = std::max(highest, shape.density);
   }
   return highest;
 }
 
 Phantom pellet_phantom() {
-  return Phantom(3, {
-      // Grains within the body.
-      {.powder = 0, .x_mm = 0.18, .y_mm = 0.10, .semi_axis1_mm = 0.09, .semi_axis2_mm = 0.09, .density = 0.5},
-      {.powder = 0, .x_mm = -0.05, .y_mm = -0.20, .semi_axis1_mm = 0.06, .semi_axis2_mm = 0.06, .density = 0.5},
-      {.powder = 0, .x_mm = -0.24, .y_mm = -0.02, .semi_axis1_mm = 0.03, .semi_axis2_mm = 0.03, .density = 0.5},
-      {.powder = 0, .x_mm = 0.10, .y_mm = -0.12, .semi_axis1_mm = 0.10, .semi_axis2_mm = 0.04, .angle_rad = 0.6,
-       .density = 0.5},
-      // The porous body.
-      {.powder = 1, .x_mm = 0.01, .y_mm = -0.01, .semi_axis1_mm = 0.41, .semi_axis2_mm = 0.34, .angle_rad = 0.45,
-       .density = 0.5},
-      // A shell around it, and a ring inside it.
-      {.powder = 2, .semi_axis1_mm = 0.50, .semi_axis2_mm = 0.50, .hollow = 0.88, .density = 0.8},
-      {.powder = 2, .x_mm = -0.13, .y_mm = 0.16, .semi_axis1_mm = 0.10, .semi_axis2_mm = 0.10, .hollow = 0.6,
-       .density = 0.4},
-  });
+  // clang-format off: a table
+  return Phantom(
+      3, {
+             // Grains within the body.
+             {.powder = 0, .x_mm = 0.18, .y_mm = 0.10, .semi_axis1_mm = 0.09, .semi_axis2_mm = 0.09, .density = 0.5},
+             {.powder = 0, .x_mm = -0.05, .y_mm = -0.20, .semi_axis1_mm = 0.06, .semi_axis2_mm = 0.06, .density = 0.5},
+             {.powder = 0, .x_mm = -0.24, .y_mm = -0.02, .semi_axis1_mm = 0.03, .semi_axis2_mm = 0.03, .density = 0.5},
+             {.powder = 0,
+              .x_mm = 0.10,
+              .y_mm = -0.12,
+              .semi_axis1_mm = 0.10,
+              .semi_axis2_mm = 0.04,
+              .angle_rad = 0.6,
+              .density = 0.5},
+             // The porous body.
+             {.powder = 1,
+              .x_mm = 0.01,
+              .y_mm = -0.01,
+              .semi_axis1_mm = 0.41,
+              .semi_axis2_mm = 0.34,
+              .angle_rad = 0.45,
+              .density = 0.5},
+             // A shell around it, and a ring inside it.
+             {.powder = 2, .semi_axis1_mm = 0.50, .semi_axis2_mm = 0.50, .hollow = 0.88, .density = 0.8},
+             {.powder = 2,
+              .x_mm = -0.13,
+              .y_mm = 0.16,
+              .semi_axis1_mm = 0.10,
+              .semi_axis2_mm = 0.10,
+              .hollow = 0.6,
+              .density = 0.4},
+         });
+  // clang-format on
 }
 
 }  // namespace annulus::simulation

@@ -11,8 +11,8 @@ namespace annulus::simulation {
 
 /// An ellipse filled evenly with one powder; a disk has equal axes, a ring is hollow.
 struct Shape {
-  std::size_t powder = 0;      ///< index of the powder
-  double x_mm = 0.0;           ///< centre
+  std::size_t powder = 0;  ///< index of the powder
+  double x_mm = 0.0;       ///< centre
   double y_mm = 0.0;
   double semi_axis1_mm = 0.0;  ///< along the direction `angle_rad`
   double semi_axis2_mm = 0.0;  ///< across it
@@ -26,7 +26,7 @@ class Phantom {
  public:
   /// Throws InputError for an axis that is not above zero, a `hollow` outside [0, 1), a negative density or a powder
   /// index >= `powders`.
-  Phantom(std::size_t powders, std::vector<Shape> shapes);
+  Phantom(std::size_t powders, const std::vector<Shape>& shapes);
 
   [[nodiscard]] std::size_t powders() const { return powders_; }
 
@@ -53,13 +53,21 @@ class Phantom {
   [[nodiscard]] double highest_density(std::size_t powder) const;
 
  private:
+  /// A shape with cosine and sine of its angle.
+  struct Placed {
+    Shape shape;
+    double cosine;
+    double sine;
+  };
+
   std::size_t powders_;
-  std::vector<Shape> shapes_;
+  std::vector<Placed> shapes_;
   double radius_mm_ = 0.0;
 };
 
-/// The sample of the simulated scans, 1 mm across, like a catalyst pellet in cross-section: powder 0 in grains (disks and
-/// an ellipse), powder 1 the body (an ellipse), powder 2 a shell and a small ring. No place holds more than its volume.
+/// The sample of the simulated scans, 1 mm across, like a catalyst pellet in cross-section: powder 0 in grains (disks
+/// and an ellipse), powder 1 the body (an ellipse), powder 2 a shell and a small ring. No place holds more than its
+/// volume.
 [[nodiscard]] Phantom pellet_phantom();
 
 }  // namespace annulus::simulation

@@ -178,7 +178,8 @@ std::vector<double> powder_pattern(const std::vector<Line>& lines, double wavele
   for (const Line& line : lines) {
     const double centre_deg = two_theta_deg(line.d_angstrom, wavelength_angstrom);
     const double fwhm_deg = width.fwhm_deg(centre_deg);
-    const double gauss_height = (1.0 - lorentzian) * line.intensity / fwhm_deg * 2.0 * std::sqrt(std::numbers::ln2 / pi);
+    const double gauss_height =
+        (1.0 - lorentzian) * line.intensity / fwhm_deg * 2.0 * std::sqrt(std::numbers::ln2 / pi);
     const double lorentz_height = lorentzian * line.intensity / fwhm_deg * 2.0 / pi;
     for (std::size_t channel = 0; channel < grid.channels; ++channel) {
       const double distance = 2.0 * (static_cast<double>(channel) * grid.step_deg - centre_deg) / fwhm_deg;

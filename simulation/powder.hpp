@@ -38,8 +38,8 @@ struct Line {
   double intensity = 0.0;  ///< per unit length of the ring; the strongest line has 1
 };
 
-/// The lines with 2theta up to `two_theta_max_rad`, by falling d; those below 1e-4 of the strongest are left out, and so
-/// are the extinct ones.
+/// The lines with 2theta up to `two_theta_max_rad`, by falling d; those below 1e-4 of the strongest are left out, and
+/// so are the extinct ones.
 ///
 /// Intensity = sum over the reflections of |F|^2 / (sin^2 theta cos theta), with F = sum_atoms f exp(2 pi i h.x) and a
 /// rough f = electrons exp(-0.4 s^2) / (1 + (s / 0.6)^2), s = 1 / (2 d) in 1/Angstrom: near enough to what is measured

@@ -18,6 +18,7 @@
 #include "integrator/corrections.hpp"
 #include "integrator/units.hpp"
 #include "kernels/bslz4.hpp"
+#include "mapping/hdf5_bslz4_filter.hpp"
 #include "simulation/files.hpp"
 #include "simulation/noise.hpp"
 #include "simulation/phantom.hpp"
@@ -29,8 +30,8 @@ namespace hdf5 = mapping::hdf5;
 
 namespace {
 
-/// The powders of pellet_phantom(), and how strong each is: share of `peak_counts` that its strongest ring reaches where
-/// the beam's path in it is longest.
+/// The powders of pellet_phantom(), and how strong each is: share of `peak_counts` that its strongest ring reaches
+/// where the beam's path in it is longest.
 struct PowderOfPhantom {
   const char* name;
   double strength;
@@ -119,14 +120,16 @@ void check_settings(const SimulationSettings& settings) {
          "above 0, up to 100");
   expect(std::abs(settings.rot1_rad) <= 1.0, "rot1 in rad", settings.rot1_rad, "-1 to 1");
   expect(std::abs(settings.rot2_rad) <= 1.0, "rot2 in rad", settings.rot2_rad, "-1 to 1");
-  expect(settings.energy_kev >= 1.0 && settings.energy_kev <= 1000.0, "energy in keV", settings.energy_kev, "1 to 1000");
+  expect(settings.energy_kev >= 1.0 && settings.energy_kev <= 1000.0, "energy in keV", settings.energy_kev,
+         "1 to 1000");
   if (settings.polarisation_factor) {
     expect(std::abs(*settings.polarisation_factor) <= 1.0, "polarisation factor", *settings.polarisation_factor,
            "-1 (vertical) to 1 (horizontal)");
   }
   expect(settings.monitor_fluctuation >= 0.0 && settings.monitor_fluctuation <= 0.5, "fluctuation of the monitor",
          settings.monitor_fluctuation, "0 to 0.5");
-  expect(settings.hot_pixels >= 0.0 && settings.hot_pixels <= 0.1, "share of hot pixels", settings.hot_pixels, "0 to 0.1");
+  expect(settings.hot_pixels >= 0.0 && settings.hot_pixels <= 0.1, "share of hot pixels", settings.hot_pixels,
+         "0 to 0.1");
   expect(settings.dead_pixels >= 0.0 && settings.dead_pixels <= 0.1, "share of dead pixels", settings.dead_pixels,
          "0 to 0.1");
   if (settings.type != kernels::PixelType::u16 && settings.type != kernels::PixelType::u32) {
@@ -135,9 +138,11 @@ void check_settings(const SimulationSettings& settings) {
     // A quarter leaves room for rings that overlap and for a bright monitor.
     const double most = 0.25 * static_cast<double>(type_maximum(settings.type));
     expect(settings.peak_counts > 0.0 && settings.peak_counts <= most, "counts at the strongest ring",
-           settings.peak_counts, fmt::format("above 0, up to {:.0f} for {}", most, kernels::name_of(settings.type)).c_str());
+           settings.peak_counts,
+           fmt::format("above 0, up to {:.0f} for {}", most, kernels::name_of(settings.type)).c_str());
     expect(settings.background_counts >= 0.0 && settings.background_counts <= most, "counts of the background",
-           settings.background_counts, fmt::format("0 to {:.0f} for {}", most, kernels::name_of(settings.type)).c_str());
+           settings.background_counts,
+           fmt::format("0 to {:.0f} for {}", most, kernels::name_of(settings.type)).c_str());
   }
   const std::uint64_t frames = static_cast<std::uint64_t>(settings.slow) * settings.fast;
   check_frame_list(settings.corrupt_frames, frames, "corrupt frames", problems);
@@ -172,8 +177,8 @@ void check_settings(const SimulationSettings& settings) {
   return pattern;
 }
 
-/// What each pixel would count under each pattern, [patterns, pixels], 0 where `mask` is set: the pattern's mean over the
-/// area of the pixel, as a pixel counts all that falls on it, times the pixel's `factor`.
+/// What each pixel would count under each pattern, [patterns, pixels], 0 where `mask` is set: the pattern's mean over
+/// the area of the pixel, as a pixel counts all that falls on it, times the pixel's `factor`.
 ///
 /// The mean is Gauss's rule of 3 x 3 points: for a line of 5 pixels FWHM it is right to 1e-5 of the line's height.
 [[nodiscard]] std::vector<float> render(const kernels::PixelGeometry& pixels,
@@ -236,20 +241,16 @@ void corrupt_chunk(std::vector<std::byte>& chunk) {
   std::copy(match_before_start.begin(), match_before_start.end(), chunk.begin() + block_data);
 }
 
-/// Creation properties of a frame dataset: one frame a chunk, filter bitshuffle with LZ4, space only for what is written.
-[[nodiscard]] hdf5::PropertyList frame_dataset_properties(const std::array<hsize_t, 3>& chunk, kernels::PixelType type) {
-  constexpr H5Z_filter_t bitshuffle = 32008;
-  constexpr unsigned lz4 = 2;
+/// Creation properties of a frame dataset: one frame a chunk, filter bitshuffle with LZ4, space only for what is
+/// written.
+[[nodiscard]] hdf5::PropertyList frame_dataset_properties(const std::array<hsize_t, 3>& chunk) {
+  hdf5::register_bslz4_filter();  // HDF5 makes no dataset whose filter it does not know
   hdf5::PropertyList properties = dataset_properties();
   hdf5::check(H5Pset_chunk(properties.get(), 3, chunk.data()), "set the chunk shape");
   hdf5::check(H5Pset_alloc_time(properties.get(), H5D_ALLOC_TIME_INCR), "set the allocation time");
-  // The filter is marked optional because this process may not have it: the chunks are written encoded. Where the plugin
-  // is there, it prepends its version and the element size to the parameters; where not, they are given in full.
-  const std::array<unsigned, 5> parameters{0, 3, static_cast<unsigned>(kernels::size_of(type)), 0, lz4};
-  const bool plugin = H5Zfilter_avail(bitshuffle) > 0;
-  H5Eclear2(H5E_DEFAULT);
-  const std::span<const unsigned> given = std::span(parameters).subspan(plugin ? 3 : 0);
-  hdf5::check(H5Pset_filter(properties.get(), bitshuffle, H5Z_FLAG_OPTIONAL, given.size(), given.data()),
+  constexpr std::array<unsigned, 2> parameters{0, hdf5::bitshuffle_lz4};
+  hdf5::check(H5Pset_filter(properties.get(), hdf5::bitshuffle_filter, H5Z_FLAG_MANDATORY, parameters.size(),
+                            parameters.data()),
               "set the bitshuffle filter");
   return properties;
 }
@@ -295,23 +296,23 @@ struct Simulation::Impl {
   Phantom phantom;
   PoissonSampler poisson;
   std::vector<std::string> powder_names;
-  std::vector<double> slow_positions;   ///< [slow] degrees of rotation, or mm
-  std::vector<double> fast_positions;   ///< [fast] mm
-  std::vector<double> phase_maps;       ///< [powders, y, x] mean density in each cell of the grid
-  std::vector<double> map_x_mm;         ///< [x]
-  std::vector<double> map_y_mm;         ///< [y]
-  std::vector<double> paths_mm;         ///< [powders, slow, fast]
-  std::vector<double> monitor;          ///< [frames] relative incident flux, 1 on average
+  std::vector<double> slow_positions;     ///< [slow] degrees of rotation, or mm
+  std::vector<double> fast_positions;     ///< [fast] mm
+  std::vector<double> phase_maps;         ///< [powders, y, x] mean density in each cell of the grid
+  std::vector<double> map_x_mm;           ///< [x]
+  std::vector<double> map_y_mm;           ///< [y]
+  std::vector<double> paths_mm;           ///< [powders, slow, fast]
+  std::vector<double> monitor;            ///< [frames] relative incident flux, 1 on average
   std::vector<std::uint32_t> pixel_mask;  ///< [pixels] mask_gap, mask_dead
-  std::vector<std::uint8_t> mask;       ///< [pixels] 1 where pixel_mask is set
-  std::vector<std::uint64_t> hot;       ///< pixel indices, rising
+  std::vector<std::uint8_t> mask;         ///< [pixels] 1 where pixel_mask is set
+  std::vector<std::uint64_t> hot;         ///< pixel indices, rising
   std::vector<std::uint64_t> dead;
   std::vector<std::uint64_t> saturated;  ///< gaps and hot pixels: the type's maximum in every frame
-  std::vector<float> factor;            ///< [pixels] solid angle (and polarisation) that shape the images
+  std::vector<float> factor;             ///< [pixels] solid angle (and polarisation) that shape the images
   LineWidth line_width;
   TwoThetaGrid grid;
   std::vector<std::vector<double>> patterns;  ///< powders in counts per pixel and mm, then the background in counts
-  std::vector<float> images;            ///< [powders + 1, pixels] what pixels count under `patterns`
+  std::vector<float> images;                  ///< [powders + 1, pixels] what pixels count under `patterns`
 };
 
 Simulation::Impl::Impl(SimulationSettings given) : settings(std::move(given)), phantom(pellet_phantom()) {
@@ -353,11 +354,15 @@ void Simulation::Impl::make_positions() {
   }
 
   const double slow_step_mm = tomo ? fast_step_mm : width_mm / settings.slow;
-  for (std::size_t powder = 0; powder < phantom.powders(); ++powder) {
-    for (const double y_mm : map_y_mm) {
-      for (const double x_mm : map_x_mm) {
-        phase_maps.push_back(phantom.mean_density(powder, x_mm, y_mm, fast_step_mm, slow_step_mm));
-      }
+  const std::size_t lines = phantom.powders() * map_y_mm.size();
+  phase_maps.resize(lines * map_x_mm.size());
+#pragma omp parallel for
+  for (std::size_t line = 0; line < lines; ++line) {
+    const std::size_t powder = line / map_y_mm.size();
+    const double y_mm = map_y_mm[line % map_y_mm.size()];
+    for (std::size_t x = 0; x < map_x_mm.size(); ++x) {
+      phase_maps[line * map_x_mm.size() + x] =
+          phantom.mean_density(powder, map_x_mm[x], y_mm, fast_step_mm, slow_step_mm);
     }
   }
   if (tomo) {
@@ -411,8 +416,7 @@ void Simulation::Impl::choose_bad_pixels() {
 void Simulation::Impl::make_patterns() {
   const double wavelength_angstrom = *geometry.wavelength_m * 1e10;
   // 5 pixels at least, so that a pixel and a bin take little off a line; 0.16 degrees, as a sample of some size gives.
-  const double pixel_deg =
-      integrator::degrees_of(std::max(pixels.pixel1_m, pixels.pixel2_m) / pixels.distance_m);
+  const double pixel_deg = integrator::degrees_of(std::max(pixels.pixel1_m, pixels.pixel2_m) / pixels.distance_m);
   const double fwhm_deg = std::max(0.16, 5.0 * pixel_deg);
   line_width = {.u = 0.6 * fwhm_deg * fwhm_deg, .v = 0.0, .w = fwhm_deg * fwhm_deg};
   // Linear interpolation on FWHM / 240 is right to 1e-5 of a line's height: h^2 / 8 * f'', f'' = 8 ln 2 / FWHM^2.
@@ -520,8 +524,9 @@ void Simulation::Impl::write_detector_group(hid_t instrument) const {
   write_scalar(specific.get(), "y_pixels_in_detector", detector.rows);
   write_scalar(specific.get(), "nimages", frames());
   write_scalar(specific.get(), "photon_energy", 1e3 * settings.energy_kev, "eV");
-  hdf5::check(H5Lcreate_hard(group.get(), "pixel_mask", specific.get(), "pixel_mask", no_link_settings, no_link_settings),
-              "link pixel_mask");
+  hdf5::check(
+      H5Lcreate_hard(group.get(), "pixel_mask", specific.get(), "pixel_mask", no_link_settings, no_link_settings),
+      "link pixel_mask");
 }
 
 void Simulation::Impl::write_master(const std::filesystem::path& path) const {
@@ -685,9 +690,8 @@ std::uint64_t Simulation::write_data_file(std::uint64_t index, const std::filesy
     write_attribute(data.get(), "signal", std::string("data"));
     const std::array<hsize_t, 3> shape{end - first, simulation.pixels.rows, simulation.pixels.columns};
     const auto space = hdf5::own<hdf5::Dataspace>(H5Screate_simple(3, shape.data(), nullptr), "make a dataspace");
-    const hdf5::PropertyList properties = frame_dataset_properties({1, shape[1], shape[2]}, simulation.settings.type);
-    const hid_t type =
-        simulation.settings.type == kernels::PixelType::u16 ? H5T_STD_U16LE : H5T_STD_U32LE;
+    const hdf5::PropertyList properties = frame_dataset_properties({1, shape[1], shape[2]});
+    const hid_t type = simulation.settings.type == kernels::PixelType::u16 ? H5T_STD_U16LE : H5T_STD_U32LE;
     const auto frames_dataset = hdf5::own<hdf5::Dataset>(
         H5Dcreate2(data.get(), "data", type, space.get(), H5P_DEFAULT, properties.get(), H5P_DEFAULT),
         fmt::format("create the frames of '{}'", path.string()));

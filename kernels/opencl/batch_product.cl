@@ -15,8 +15,9 @@
 //            NEGATIVE      1: values below 0 are bad
 //            DUMMY         1: values within delta_dummy of dummy are bad
 // Oracle:    kernels/reference
-// Error:     sums in float64; with n entries in a row, intensity and sigma to n 2^-53 of the sums of absolute terms, then
-//            rounded to float32. Bit for bit the same for a frame in any batch, at any place, for either GROUP_FRAMES.
+// Error:     with n entries in a row, each sum to n 2^-53 of the sum of its absolute terms; where pixels are bad in a
+//            frame, the norm to n 2^-53 of the whole bin's; the results then rounded to float32 (2^-24).
+//            Bit for bit the same for a frame in any batch, at any place, for either GROUP_FRAMES.
 
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 #pragma OPENCL FP_CONTRACT OFF
@@ -49,8 +50,8 @@ __kernel __attribute__((reqd_work_group_size(ENTRY_LANES, 1, 1))) void sum_corre
     __global double* total_dark) {
   __local double norm_partial[ENTRY_LANES];
   __local double dark_partial[ENTRY_LANES];
-  const uint bin = get_group_id(0);
-  const uint entry_lane = get_local_id(0);
+  const uint bin = (uint)get_group_id(0);
+  const uint entry_lane = (uint)get_local_id(0);
   double norm = 0.0;
   double dark_sum = 0.0;
   for (ulong entry = offsets[bin] + entry_lane; entry < offsets[bin + 1]; entry += ENTRY_LANES) {
@@ -117,10 +118,10 @@ __kernel __attribute__((reqd_work_group_size(FRAME_LANES * ENTRY_LANES, 1, 1))) 
 #if POISSON
   __local double4 variance_partial[FRAME_LANES * ENTRY_LANES];
 #endif
-  const uint bin = get_group_id(0);
+  const uint bin = (uint)get_group_id(0);
   const size_t group = get_group_id(1);
-  const uint frame_lane = get_local_id(0) % FRAME_LANES;
-  const uint entry_lane = get_local_id(0) / FRAME_LANES;
+  const uint frame_lane = (uint)get_local_id(0) % FRAME_LANES;
+  const uint entry_lane = (uint)get_local_id(0) / FRAME_LANES;
   __global const PIXEL4* frames_of_pixel = interleaved + group * pixels * FRAME_LANES + frame_lane;
   const ulong row_end = offsets[bin + 1];
 

@@ -55,8 +55,8 @@ struct Tiling {
 };
 
 Tiling choose_tiling(const Runtime& runtime, std::uint32_t pixels, std::uint32_t bins) {
-  // Enough work-items to hide the latency of a GPU's memory (some 200,000 run at once, but the scan over tiles is serial
-  // in each bin); on a CPU a few a core, so that cores stay busy when they are not alike.
+  // Enough work-items to hide the latency of a GPU's memory, not more: the scan over tiles is serial in each bin. On a
+  // CPU a few a core, so that cores stay busy when tiles are not alike.
   const std::uint64_t wanted = runtime.is_cpu() ? std::uint64_t{8} * runtime.info().compute_units : 16384;
   constexpr std::uint64_t largest_counts = (std::uint64_t{64} << 20) / sizeof(cl_uint);
   const std::uint64_t affordable = std::max<std::uint64_t>(largest_counts / bins, 1);

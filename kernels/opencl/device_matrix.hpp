@@ -18,10 +18,10 @@ struct DeviceMatrix {
   Buffer weights;  ///< float [entries]
 };
 
-/// Builds the matrix of `spec` on the device and returns the bins' edges; `matrix` is replaced on success and left as it
-/// was on failure. The rows are those of the host backends, but for the last bits of the device's atan2 and sin.
-/// Scratch memory on the device: 21 bytes a pixel and up to 64 MiB. Throws InputError when no pixel is left; to be called
-/// inside Runtime::run.
+/// Builds the matrix of `spec` on the device and returns the bins' edges; `matrix` is replaced on success and left as
+/// it was on failure. The rows are those of the host backends, but for the last bits of the device's atan2 and sin.
+/// Scratch memory on the device: 21 bytes a pixel and up to 64 MiB (4 bytes a bin above 16 million bins). Throws
+/// InputError when no pixel is left. To be called inside Runtime::run.
 BinAxis build_matrix(Runtime& runtime, const MatrixSpec& spec, DeviceMatrix& matrix);
 
 /// A copy of the matrix on the host; to be called inside Runtime::run.

@@ -96,7 +96,7 @@ __kernel void pixel_interval(const Geometry geometry, __global const uchar* mask
 // extent  [tiles, 2], overwritten: least and greatest end of the tile's intervals; (+inf, -inf) when all are masked
 __kernel void interval_extent(uint pixels, uint tile_pixels, uint tiles, __global const double* centre,
                               __global const double* half_width, __global double* extent) {
-  const uint tile = get_global_id(0);
+  const uint tile = (uint)get_global_id(0);
   if (tile >= tiles) return;
   const size_t first = (size_t)tile * tile_pixels;
   const size_t last = min(first + tile_pixels, (size_t)pixels);
@@ -133,7 +133,7 @@ bool find_span(double centre, double half_width, double lower, double bin_width,
 // counts  [tiles, bins], must be 0: the number of entries that each tile adds to each row
 __kernel void count_entries(uint pixels, uint tile_pixels, uint tiles, double lower, double bin_width, uint bins,
                             __global const double* centre, __global const double* half_width, __global uint* counts) {
-  const uint tile = get_global_id(0);
+  const uint tile = (uint)get_global_id(0);
   if (tile >= tiles) return;
   __global uint* tile_counts = counts + (size_t)tile * bins;
   const size_t first = (size_t)tile * tile_pixels;
@@ -148,7 +148,7 @@ __kernel void count_entries(uint pixels, uint tile_pixels, uint tiles, double lo
 // counts       [tiles, bins], in: entries; out: the place of the tile's first entry within its row
 // row_entries  [bins], overwritten: the length of each row
 __kernel void scan_tiles(uint tiles, uint bins, __global uint* counts, __global uint* row_entries) {
-  const uint bin = get_global_id(0);
+  const uint bin = (uint)get_global_id(0);
   if (bin >= bins) return;
   uint sum = 0;
   for (uint tile = 0; tile < tiles; ++tile) {
@@ -167,7 +167,7 @@ __kernel void scan_tiles(uint tiles, uint bins, __global uint* counts, __global 
 __kernel void fill_entries(uint pixels, uint tile_pixels, uint tiles, double lower, double bin_width, uint bins,
                            __global const double* centre, __global const double* half_width, __global uint* places,
                            __global const ulong* offsets, __global uint* entry_pixels, __global float* entry_weights) {
-  const uint tile = get_global_id(0);
+  const uint tile = (uint)get_global_id(0);
   if (tile >= tiles) return;
   __global uint* tile_places = places + (size_t)tile * bins;
   const size_t first = (size_t)tile * tile_pixels;

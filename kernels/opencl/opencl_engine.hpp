@@ -12,8 +12,8 @@ namespace annulus::kernels::opencl {
 
 /// An engine on the device that `choice` means. Throws InputError when there is none or it has no float64, DeviceError
 /// when it cannot be opened.
-/// @param batch_bytes  Raw frames, in bytes, that may lie on the device at a time: a larger batch is worked off in parts.
-///                     0 = a quarter of the device's memory, or its largest buffer where that is less.
+/// @param batch_bytes  Bytes of raw frames that may lie on the device at a time: a larger batch is worked off in parts,
+///                     with the same results. 0 = a quarter of the device's memory, at most its largest buffer.
 [[nodiscard]] std::unique_ptr<Engine> make_engine(const DeviceChoice& choice, std::uint64_t batch_bytes = 0);
 
 }  // namespace annulus::kernels::opencl

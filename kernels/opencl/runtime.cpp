@@ -152,8 +152,8 @@ Buffer Runtime::allocate(std::uint64_t bytes, std::string_view purpose) {
   bytes = std::max<std::uint64_t>(bytes, 1);
   // Checked here, because a driver may grant what it cannot give, and fail only when a kernel needs it.
   if (bytes > largest_buffer_bytes_) {
-    throw DeviceError(fmt::format("OpenCL device {}: {} need {}, but the device grants at most {} a buffer and has {} "
-                                  "of memory",
+    throw DeviceError(fmt::format("OpenCL device {}: no room for {}: {} asked for, but the device grants at most {} a "
+                                  "buffer and has {} of memory",
                                   info_.name, purpose, readable_bytes(bytes), readable_bytes(largest_buffer_bytes_),
                                   readable_bytes(info_.memory_bytes)));
   }
@@ -180,8 +180,11 @@ cl::Kernel Runtime::kernel(const ProgramSource& source, const std::string& optio
     cl::Program program(context_, std::string(source.text));
     try {
       program.build({device_}, ("-cl-std=CL1.2 " + options).c_str());
-    } catch (const cl::BuildError&) {
-      throw;  // run() tells its log
+    } catch (const cl::BuildError& error) {
+      std::string message = fmt::format("OpenCL device {}: building {} with \"{}\" failed with {}", info_.name,
+                                        source.name, options, error_name(error.err()));
+      for (const auto& [device, log] : error.getBuildLog()) message += "\ncompiler log:\n" + trimmed(log);
+      throw DeviceError(message);
     }
     found = programs_.emplace(key, std::move(program)).first;
   }
@@ -199,13 +202,6 @@ void Runtime::throw_device_error(const cl::Error& error, std::string_view doing)
     message += fmt::format("; {} allocated of {} of device memory", readable_bytes(allocated_bytes_),
                            readable_bytes(info_.memory_bytes));
   }
-  throw DeviceError(message);
-}
-
-void Runtime::throw_build_error(const cl::BuildError& error, std::string_view doing) const {
-  std::string message = fmt::format("OpenCL device {}: {} failed with {} while {}", info_.name, error.what(),
-                                    error_name(error.err()), doing);
-  for (const auto& [device, log] : error.getBuildLog()) message += "\ncompiler log:\n" + trimmed(log);
   throw DeviceError(message);
 }
 

@@ -1,4 +1,4 @@
-// The OpenCL device as the engine uses it: one context, one in-order queue, buffers, and programs built when first used.
+// The OpenCL device as the engine uses it: one context, one in-order queue, buffers, programs built when first used.
 //
 // CLHPP throws cl::Error; Runtime::run turns it into DeviceError, which names the call, the error, what was being done
 // and the device. Everything that calls OpenCL belongs inside a run().
@@ -22,7 +22,7 @@ namespace annulus::kernels::opencl {
 /// "CL_OUT_OF_RESOURCES" for -5; "OpenCL error -12345" for a number that is not in the standard.
 [[nodiscard]] std::string error_name(cl_int code);
 
-/// Device memory that is counted while it lives. Empty when default-constructed: as a kernel's argument, a null pointer.
+/// Device memory, counted while it lives. Default-constructed it is empty: as a kernel's argument, a null pointer.
 class Buffer {
  public:
   Buffer() = default;
@@ -78,9 +78,6 @@ class Runtime {
   decltype(auto) run(std::string_view doing, Action&& action) {
     try {
       return std::forward<Action>(action)();
-    } catch (const cl::BuildError& error) {
-      wait_quietly();
-      throw_build_error(error, doing);
     } catch (const cl::Error& error) {
       wait_quietly();
       throw_device_error(error, doing);
@@ -111,7 +108,8 @@ class Runtime {
     if (!values.empty()) queue_.enqueueReadBuffer(buffer.memory(), CL_TRUE, 0, values.size_bytes(), values.data());
   }
 
-  /// The kernel of `source` built with `options` ("-DSPACE=0"); built once, then kept.
+  /// The kernel of `source` built with `options` ("-DSPACE=0"); built once, then kept. Throws DeviceError with the
+  /// compiler's log.
   [[nodiscard]] cl::Kernel kernel(const ProgramSource& source, const std::string& options, const char* name);
 
   /// Enqueues `kernel` with `arguments` in order: Buffers, cl_ scalars or structs.
@@ -146,7 +144,6 @@ class Runtime {
 
   void wait_quietly() noexcept;
   [[noreturn]] void throw_device_error(const cl::Error& error, std::string_view doing) const;
-  [[noreturn]] void throw_build_error(const cl::BuildError& error, std::string_view doing) const;
 
   DeviceInfo info_;
   bool is_cpu_ = false;

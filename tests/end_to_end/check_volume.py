@@ -62,13 +62,14 @@ def is_time(value):
 
 
 def check_entry(checks, file, options):
+    """Returns whether the groups are there, so that more can be looked at."""
     for path, nx_class in (("/", "NXroot"), (ENTRY, "NXentry"), (PROCESS, "NXprocess"), (RESULT, "NXdata"),
                            (PROCESS + "/maps", "NXdata"), (PROCESS + "/configuration", "NXnote"),
                            (PROCESS + "/source", "NXcollection")):
         if checks.that(path in file, f"{path} is not there"):
             checks.equal(f"{path}@NX_class", attribute(file[path], "NX_class"), nx_class)
     if checks.problems:
-        return
+        return False
     entry, process = file[ENTRY], file[PROCESS]
     title = text(entry["title"][()])
     checks.that(title in ("diff_map", "diff_tomo"), f"title: found {title!r}")
@@ -97,6 +98,7 @@ def check_entry(checks, file, options):
                 checks.that(name in group, f"{group.name}/{name} leads nowhere: {link.filename}::{link.path}")
     if options.links:
         checks.that(links > 0, "there are no links to the input frames")
+    return True
 
 
 def check_axis(checks, result, name, size, unit):
@@ -269,7 +271,7 @@ def parse(arguments):
     parser.add_argument("--fast-unit", help="'' = must have none")
     parser.add_argument("--errors", choices=("yes", "no"))
     parser.add_argument("--finished", action="store_true", help="end_time must be set")
-    parser.add_argument("--links", action="store_true", help="links to the input frames must be there and lead somewhere")
+    parser.add_argument("--links", action="store_true", help="links to the frames must be there and lead somewhere")
     parser.add_argument("--status", nargs=2, type=int, action="append", metavar=("STATUS", "COUNT"))
     parser.add_argument("--reference", help="intensity to compare with: FILE.npy or FILE.h5::PATH")
     parser.add_argument("--rtol", type=float, default=1e-6)
@@ -282,8 +284,7 @@ def check(arguments):
     options = parse([str(argument) for argument in arguments])
     checks = Checks()
     with h5py.File(options.file, "r") as file:
-        check_entry(checks, file, options)
-        if not checks.problems:
+        if check_entry(checks, file, options):
             check_result(checks, file, options)
         if not checks.problems:
             check_values(checks, file, options)

@@ -35,7 +35,7 @@ class CommandLine(common.TestCase):
 
     def test_results_go_to_standard_output_and_progress_to_standard_error(self):
         done = common.run(*self.scan.options(self.output), ranks=2)
-        for stage in ("fetch", "decode", "integrate", "write", "all frames", "frames/s"):
+        for stage in ("fetch", "decode", "integrate", "write", "all frames"):
             self.assertIn(stage, done.stdout)
             self.assertNotIn(stage, done.stderr)
 

@@ -33,7 +33,9 @@ DeviceChoice choice(const std::string& spec, int node_rank = 0) {
   return wanted;
 }
 
-std::string place_of(const DeviceInfo& info) { return std::to_string(info.platform) + ":" + std::to_string(info.device); }
+std::string place_of(const DeviceInfo& info) {
+  return std::to_string(info.platform) + ":" + std::to_string(info.device);
+}
 
 std::string refusal(const std::vector<DeviceInfo>& devices, const DeviceChoice& wanted) {
   try {

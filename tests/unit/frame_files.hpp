@@ -77,7 +77,7 @@ inline std::vector<std::byte> stack_pixels(PixelType type, std::uint64_t first, 
 }
 
 struct TiffLayout {
-  std::string name;
+  std::string name = {};
   std::uint16_t compression = COMPRESSION_NONE;
   std::uint32_t rows_per_strip = 0;  ///< 0: one strip.
   bool tiled = false;                ///< Tiles of 16 x 16.
@@ -130,9 +130,9 @@ inline void write_tiff(const std::filesystem::path& file, PixelType type, std::u
 
 /// How a dataset is made.
 struct DatasetLayout {
-  std::string name;
+  std::string name = {};
   bool chunked = false;
-  std::vector<hsize_t> chunk;  ///< Empty with `chunked`: one frame.
+  std::vector<hsize_t> chunk = {};  ///< Empty with `chunked`: one frame.
   int filter = 0;              ///< 0 none, 1 deflate, 32008 bitshuffle + LZ4.
   bool big_endian = false;
   bool compact = false;
@@ -230,14 +230,17 @@ inline void write_virtual(hid_t file, const std::string& path, PixelType type, h
       H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, start.data(), stride.data(), count.data(), one.data());
     }
     H5Sselect_hyperslab(from.get(), H5S_SELECT_SET, source_start.data(), nullptr, block.data(), nullptr);
+    // As h5py does: everything is another kind of selection.
+    if (source.frames == source.source_frames) H5Sselect_all(from.get());
+    if (source.frames == frames) H5Sselect_all(space.get());
     hdf5::check(H5Pset_virtual(creation.get(), space.get(), source.file.c_str(), source.dataset.c_str(), from.get()),
                 "map a source");
   }
   H5Sselect_all(space.get());
   const auto links = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_LINK_CREATE), "make properties");
   hdf5::check(H5Pset_create_intermediate_group(links.get(), 1), "make groups");
-  hdf5::Dataset(hdf5::own<hdf5::Dataset>(H5Dcreate2(file, path.c_str(), hdf5::native_type(type), space.get(),
-                                                    links.get(), creation.get(), H5P_DEFAULT), "create " + path));
+  const auto dataset = hdf5::own<hdf5::Dataset>(H5Dcreate2(file, path.c_str(), hdf5::native_type(type), space.get(),
+                                                           links.get(), creation.get(), H5P_DEFAULT), "create " + path);
 }
 
 inline void write_bytes(const std::filesystem::path& file, const std::string& bytes) {

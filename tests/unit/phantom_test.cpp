@@ -63,8 +63,8 @@ TEST(Phantom, PathIsTheIntegralOfTheDensityAlongTheBeam) {
 }
 
 TEST(Phantom, ProjectionHoldsTheSameAmountAtEveryAngle) {
-  const Phantom phantom(1, {{.x_mm = 0.1, .semi_axis1_mm = 0.3, .semi_axis2_mm = 0.15, .angle_rad = 0.4, .hollow = 0.5,
-                             .density = 0.7}});
+  const Phantom phantom(
+      1, {{.x_mm = 0.1, .semi_axis1_mm = 0.3, .semi_axis2_mm = 0.15, .angle_rad = 0.4, .hollow = 0.5, .density = 0.7}});
   const double amount = 0.7 * pi * 0.3 * 0.15 * (1.0 - 0.25);
   const int steps = 4000;
   const double step_mm = 2.0 * phantom.radius_mm() / steps;
@@ -89,8 +89,8 @@ TEST(Phantom, HalfATurnMirrorsTheProjection) {
 }
 
 TEST(Phantom, MeanDensityOverAllCellsIsTheAreaOfTheShapes) {
-  const Phantom phantom(1, {{.x_mm = 0.05, .y_mm = -0.1, .semi_axis1_mm = 0.3, .semi_axis2_mm = 0.2, .hollow = 0.5,
-                             .density = 0.5}});
+  const Phantom phantom(
+      1, {{.x_mm = 0.05, .y_mm = -0.1, .semi_axis1_mm = 0.3, .semi_axis2_mm = 0.2, .hollow = 0.5, .density = 0.5}});
   const int cells = 50;
   const double cell_mm = 1.2 / cells;
   double sum = 0.0;

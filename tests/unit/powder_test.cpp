@@ -116,8 +116,8 @@ TEST(PowderPattern, LineStandsWhereBraggPutsItWithItsWidth) {
   const auto top = std::max_element(pattern.begin(), pattern.end()) - pattern.begin();
   EXPECT_EQ(top, 5732);
   EXPECT_EQ(pattern[top], 1.0);
-  // Half of the height 0.1 degrees beside the centre, whatever the share of Lorentz; both parts are even. The channel is
-  // up to half a step off, the slope at half height about 1.3 / FWHM.
+  // Half of the height 0.1 degrees beside the centre, whatever the share of Lorentz; both parts are even. The channel
+  // is up to half a step off, the slope at half height about 1.3 / FWHM.
   EXPECT_NEAR(pattern[top - 100], 0.5, 0.5 * 0.001 * 1.3 / 0.2);
   EXPECT_NEAR(pattern[top + 100], 0.5, 0.5 * 0.001 * 1.3 / 0.2);
 }
@@ -130,13 +130,14 @@ TEST(PowderPattern, AreasOfLinesAreTheirIntensities) {
   const auto middle = pattern.begin() + 2800;  // 14 degrees: halfway between 5.73 and 23.07
   const double first = std::accumulate(pattern.begin(), middle, 0.0);
   const double second = std::accumulate(middle, pattern.end(), 0.0);
-  // The Lorentz part leaves 0.2 * FWHM / (2 pi distance) of a line beyond `distance`, 8.3 and 9.1 degrees here: 0.04 % of
-  // the first line (FWHM 0.11), which is 0.17 % of the second, and 0.08 % of the second line itself (FWHM 0.23).
+  // The Lorentz part leaves 0.2 * FWHM / (2 pi distance) of a line beyond `distance`, 8.3 and 9.1 degrees here: 0.04 %
+  // of the first line (FWHM 0.11), which is 0.17 % of the second, and 0.08 % of the second line itself (FWHM 0.23).
   EXPECT_NEAR(second / first, 0.25, 0.25 * 0.003);
 }
 
 TEST(PowderPattern, WithoutLinesIsZero) {
-  const std::vector<double> pattern = powder_pattern({}, wavelength_angstrom, {.w = 0.01}, {.step_deg = 0.1, .channels = 5});
+  const std::vector<double> pattern =
+      powder_pattern({}, wavelength_angstrom, {.w = 0.01}, {.step_deg = 0.1, .channels = 5});
   EXPECT_EQ(pattern, std::vector<double>(5, 0.0));
 }
 

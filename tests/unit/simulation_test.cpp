@@ -269,8 +269,8 @@ TEST_F(SimulationTest, IntegratedScanHasTheTruePatternWithinPoissonNoise) {
   const std::vector<double> paths_mm = read_doubles(truth, "path_integrals");
   const std::vector<double> monitor = read_doubles(truth, "monitor");
 
-  // An integration with nothing of ours but the geometry: corrections by their formulas, nearest bins of 0.5 degrees, and
-  // in each bin the true patterns as its pixels see them, by a midpoint rule of 5 x 5 points a pixel.
+  // An integration with nothing of ours but the geometry: corrections by their formulas, nearest bins of 0.5 degrees,
+  // and in each bin the true patterns as its pixels see them, by a midpoint rule of 5 x 5 points a pixel.
   const integrator::Geometry geometry = integrator::read_poni(folder_ / "geometry.poni");
   const kernels::PixelGeometry plane = integrator::pixel_geometry(geometry);
   constexpr double bin_deg = 0.5;
@@ -298,9 +298,10 @@ TEST_F(SimulationTest, IntegratedScanHasTheTruePatternWithinPoissonNoise) {
       bin_of[pixel] = bin;
       used[bin] += 1.0;
       for (int point = 0; point < points * points; ++point) {
-        const double place = integrator::degrees_of(integrator::two_theta_rad(
-                                 plane, row + (point / points + 0.5) / points, column + (point % points + 0.5) / points)) /
-                             step_deg;
+        const double place =
+            integrator::degrees_of(integrator::two_theta_rad(plane, row + (point / points + 0.5) / points,
+                                                             column + (point % points + 0.5) / points)) /
+            step_deg;
         const auto channel = static_cast<std::size_t>(place);
         ASSERT_LT(channel + 1, channels);
         const double rest = place - static_cast<double>(channel);
@@ -333,8 +334,8 @@ TEST_F(SimulationTest, IntegratedScanHasTheTruePatternWithinPoissonNoise) {
   int compared = 0;
   for (std::size_t bin = 0; bin < bins; ++bin) {
     if (used[bin] < 100.0) continue;
-    // Beside Poisson noise, the midpoint rule: h^2 / 24 f'', h = 1/5 pixel, f'' = 8 ln 2 / 25 of the height a pixel^2 at
-    // most (a line has at least 5 pixels FWHM), on each axis of the pixel across the ring: 4e-4.
+    // Beside Poisson noise, the midpoint rule: h^2 / 24 f'', h = 1/5 pixel, f'' = 8 ln 2 / 25 of the height a pixel^2
+    // at most (a line has at least 5 pixels FWHM), on each axis of the pixel across the ring: 4e-4.
     EXPECT_NEAR(counts_sum[bin], expected_sum[bin], 4.5 * std::sqrt(expected_sum[bin]) + 4e-4 * expected_sum[bin])
         << "bin " << bin;
     total += counts_sum[bin];
@@ -527,7 +528,8 @@ TEST_F(SimulationTest, StrongestRingHasTheCountsAskedFor) {
   const hdf5::File truth = open("truth.h5");
   const std::vector<double> patterns = read_doubles(truth, "patterns");
   const std::vector<double> paths_mm = read_doubles(truth, "path_integrals");
-  const double top = *std::max_element(patterns.begin(), patterns.begin() + static_cast<std::ptrdiff_t>(patterns.size() / 3));
+  const double top =
+      *std::max_element(patterns.begin(), patterns.begin() + static_cast<std::ptrdiff_t>(patterns.size() / 3));
   const double longest_mm = *std::max_element(paths_mm.begin(), paths_mm.begin() + 3600);
   // The scan's own longest path is at most that of the fine sampling, and near it.
   EXPECT_LE(top * longest_mm, 500.0 * 1.001);
