@@ -78,6 +78,13 @@ struct RadialExtent {
   return {lower, upper * (1.0 + float32_epsilon), spec.bins};
 }
 
+/// Throws InputError when a matrix that was built holds no pixel at all.
+inline void expect_entries(const MatrixSpec& spec, std::uint64_t entries) {
+  if (entries > 0) return;
+  throw InputError(spec.range ? "no pixel is left to integrate: none that is not masked lies in the radial range"
+                              : "no pixel is left to integrate");
+}
+
 /// Calls emit(bin, weight) for every bin that the interval reaches, in ascending order; the weights sum to 1, also when
 /// a part of the pixel lies outside the range (the outermost bins take it, as in pyFAI). Nothing for a pixel outside.
 template <typename Emit>

@@ -145,6 +145,47 @@ struct FrameBlocks {
   return t == target.blocks.size() && s == source.blocks.size();
 }
 
+/// One mapping of a virtual dataset.
+struct Mapping {
+  fs::path file;
+  std::string dataset;
+  bool pattern = false;  ///< Unlimited, with "%b" in a name for the number of the block: a row of sources.
+  std::uint64_t low = 0;  ///< Bounds along the first axis of the virtual dataset.
+  std::uint64_t high = std::numeric_limits<std::uint64_t>::max();
+  Dataspace target;
+  Dataspace source;
+};
+
+[[nodiscard]] std::vector<Mapping> mappings_of(hid_t dataset) {
+  const auto creation = own<PropertyList>(H5Dget_create_plist(dataset), "get a dataset's properties");
+  const fs::path holder = file_of(dataset);
+  std::size_t count = 0;
+  check(H5Pget_virtual_count(creation.get(), &count), "count a virtual dataset's mappings");
+  std::vector<Mapping> mappings(count);
+  for (std::size_t index = 0; index < count; ++index) {
+    Mapping& mapping = mappings[index];
+    const std::string file = text_of(
+        [&](char* name, std::size_t size) { return H5Pget_virtual_filename(creation.get(), index, name, size); });
+    mapping.dataset = text_of(
+        [&](char* name, std::size_t size) { return H5Pget_virtual_dsetname(creation.get(), index, name, size); });
+    mapping.file = linked_file(holder, file, "HDF5_VDS_PREFIX");
+    mapping.target = own<Dataspace>(H5Pget_virtual_vspace(creation.get(), index), "read a virtual dataset's mapping");
+    mapping.source = own<Dataspace>(H5Pget_virtual_srcspace(creation.get(), index), "read a virtual dataset's mapping");
+    if (H5Sget_select_type(mapping.target.get()) == H5S_SEL_ALL) continue;
+    std::array<hsize_t, H5S_MAX_RANK> low{};
+    std::array<hsize_t, H5S_MAX_RANK> high{};
+    const bool known = H5Sget_select_bounds(mapping.target.get(), low.data(), high.data()) >= 0;
+    H5Eclear2(H5E_DEFAULT);
+    if (known) mapping.low = low[0];
+    if (known && high[0] != H5S_UNLIMITED) {
+      mapping.high = high[0];
+    } else {
+      mapping.pattern = (file + mapping.dataset).find("%b") != std::string::npos;
+    }
+  }
+  return mappings;
+}
+
 // ---------------------------------------------------------------------------------------------------- discovery
 
 /// "data_000001" and the like: the number, nothing for other names.
@@ -505,11 +546,9 @@ class RunFinder {
     const Dataset dataset = open_dataset(opened.get(), file, path);
     const auto creation = own<PropertyList>(H5Dget_create_plist(dataset.get()), "get a dataset's properties");
     if (H5Pget_layout(creation.get()) != H5D_VIRTUAL) return true;
-    DatasetDescription any;  // Names alone are wanted here, whatever the number of dimensions.
-    any.single = true;
-    const VirtualMap map = virtual_map(dataset.get(), any);
-    return std::all_of(map.pieces.begin(), map.pieces.end(), [&](const VirtualPiece& piece) {
-      return piece.pattern || is_complete(piece.file, piece.dataset, depth + 1);
+    const std::vector<Mapping> mappings = mappings_of(dataset.get());
+    return std::all_of(mappings.begin(), mappings.end(), [&](const Mapping& mapping) {
+      return mapping.pattern || is_complete(mapping.file, mapping.dataset, depth + 1);
     });
   } catch (const Error&) {
     return false;
@@ -560,30 +599,18 @@ DatasetDescription describe_dataset(hid_t dataset, const std::string& where) {
 }
 
 VirtualMap virtual_map(hid_t dataset, const DatasetDescription& description) {
-  const auto creation = own<PropertyList>(H5Dget_create_plist(dataset), "get a dataset's properties");
-  const fs::path holder = file_of(dataset);
-  std::size_t count = 0;
-  check(H5Pget_virtual_count(creation.get(), &count), "count a virtual dataset's mappings");
-
   VirtualMap map;
   map.whole_frames = true;
   std::vector<VirtualPiece> bounds;  // One a mapping, for when frames have no single source.
-  for (std::size_t index = 0; index < count; ++index) {
+  for (const Mapping& mapping : mappings_of(dataset)) {
     VirtualPiece origin;
-    const std::string file = text_of(
-        [&](char* name, std::size_t size) { return H5Pget_virtual_filename(creation.get(), index, name, size); });
-    origin.dataset = text_of(
-        [&](char* name, std::size_t size) { return H5Pget_virtual_dsetname(creation.get(), index, name, size); });
-    origin.file = linked_file(holder, file, "HDF5_VDS_PREFIX");
-    const auto target =
-        own<Dataspace>(H5Pget_virtual_vspace(creation.get(), index), "read a virtual dataset's mapping");
-    const auto source =
-        own<Dataspace>(H5Pget_virtual_srcspace(creation.get(), index), "read a virtual dataset's mapping");
-
-    const FrameBlocks target_blocks = frame_blocks(target.get(), description, description.frames);
+    origin.file = mapping.file;
+    origin.dataset = mapping.dataset;
+    origin.pattern = mapping.pattern;
+    const FrameBlocks target_blocks = frame_blocks(mapping.target.get(), description, description.frames);
     std::uint64_t target_frames = 0;
     for (const auto& [first, frames] : target_blocks.blocks) target_frames += frames;
-    const FrameBlocks source_blocks = frame_blocks(source.get(), description, target_frames);
+    const FrameBlocks source_blocks = frame_blocks(mapping.source.get(), description, target_frames);
     const bool whole = target_blocks.whole && source_blocks.whole && target_blocks.rows == description.rows &&
                        target_blocks.columns == description.columns && source_blocks.rows == description.rows &&
                        source_blocks.columns == description.columns &&
@@ -592,19 +619,9 @@ VirtualMap virtual_map(hid_t dataset, const DatasetDescription& description) {
     map.whole_frames = map.whole_frames && whole;
 
     VirtualPiece bound = origin;
-    bound.frames = description.frames;
-    if (H5Sget_select_type(target.get()) != H5S_SEL_ALL) {
-      std::array<hsize_t, H5S_MAX_RANK> low{};
-      std::array<hsize_t, H5S_MAX_RANK> high{};
-      const bool known = H5Sget_select_bounds(target.get(), low.data(), high.data()) >= 0;
-      const bool unlimited = !known || high[0] == H5S_UNLIMITED;
-      // In an unlimited mapping "%b" stands for the number of the block: a row of sources.
-      bound.pattern = unlimited && (file + origin.dataset).find("%b") != std::string::npos;
-      if (!description.single && known) bound.first = std::min<std::uint64_t>(low[0], description.frames);
-      if (!description.single && !unlimited) bound.frames = std::min<std::uint64_t>(high[0] + 1, description.frames);
-      bound.frames -= bound.first;
-    }
-    H5Eclear2(H5E_DEFAULT);
+    if (!description.single) bound.first = std::min<std::uint64_t>(mapping.low, description.frames);
+    const bool to_the_end = description.single || mapping.high >= description.frames;
+    bound.frames = (to_the_end ? description.frames : mapping.high + 1) - bound.first;
     bounds.push_back(std::move(bound));
   }
 

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <limits>
 #include <map>
+#include <sstream>
 
 #include "base/errors.hpp"
 
@@ -60,17 +61,14 @@ void print_messages(const std::vector<std::string>& messages) {
     if (!messages[rank].empty()) ranks_of[messages[rank]].push_back(rank);
   }
   for (const auto& [message, ranks] : ranks_of) {
-    std::string prefix = "annulus: ";
-    if (messages.size() > 1 && ranks.size() < messages.size() && ranks.front() != 0) {
-      prefix += "rank " + std::to_string(ranks.front());
-      if (ranks.size() > 1) prefix += " and " + std::to_string(ranks.size() - 1) + " more";
-      prefix += ": ";
+    std::string who;
+    if (ranks.size() < messages.size() && ranks.front() != 0) {
+      who = "rank " + std::to_string(ranks.front());
+      if (ranks.size() > 1) who += " and " + std::to_string(ranks.size() - 1) + " more";
+      who += ": ";
     }
-    std::string text = prefix + message;
-    for (std::size_t place = text.find('\n'); place != std::string::npos; place = text.find('\n', place + 1)) {
-      text.insert(place + 1, "annulus: ");
-    }
-    std::cerr << text << std::endl;
+    std::istringstream lines(who + message);
+    for (std::string line; std::getline(lines, line);) std::cerr << "annulus: " << line << std::endl;
   }
 }
 

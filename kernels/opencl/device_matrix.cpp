@@ -123,6 +123,7 @@ BinAxis build_matrix(Runtime& runtime, const MatrixSpec& spec, DeviceMatrix& mat
   built.rows = bins;
   built.columns = pixels;
   built.entries = offsets.back();
+  expect_entries(spec, built.entries);
   built.offsets = runtime.upload(std::span<const std::uint64_t>(offsets), "the matrix' row offsets");
   built.pixels = runtime.allocate(4 * built.entries, "the matrix' pixels");
   built.weights = runtime.allocate(4 * built.entries, "the matrix' weights");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "kernels/openmp/openmp_engine.hpp"
@@ -95,6 +96,7 @@ CsrMatrix build_matrix(const MatrixSpec& spec, int threads, BinAxis& axis) {
     for (std::size_t part = 0; part < parts; ++part) next += std::exchange(cursor[part * bins + bin], next);
   }
   matrix.offsets[bins] = next;
+  expect_entries(spec, next);
   matrix.pixels.resize(next);
   matrix.weights.resize(next);
 

@@ -87,6 +87,7 @@ class ReferenceEngine final : public Engine {
     const std::vector<RadialInterval> intervals = pixel_intervals(spec.geometry, spec.space, spec.splitting);
     const BinAxis axis = bin_axis(spec, intervals);
     matrix_ = reference::build_matrix(spec, intervals, axis);
+    expect_entries(spec, matrix_.entries());
     return axis;
   }
 
