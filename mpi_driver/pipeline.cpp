@@ -10,6 +10,7 @@
 #include <functional>
 #include <future>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <numeric>
 #include <optional>
@@ -35,7 +36,8 @@ struct BatchPlan {
 struct Batch {
   BatchPlan plan;
   std::vector<mapping::EncodedFrame> encoded;
-  std::vector<std::byte> decoded;    ///< [points, pixels] of `type`
+  std::unique_ptr<std::byte[]> decoded;  ///< [points, pixels] of `type`; not zeroed, its pages come with the decoders
+  std::size_t decoded_bytes = 0;
   std::vector<FrameStatus> status;   ///< [points]
   kernels::PixelType type = kernels::PixelType::u16;
   bool is_decoded = false;
@@ -186,14 +188,17 @@ class Pipeline {
   void decode(Batch& batch) {
     const double start = now_s();
     const std::size_t frame_bytes = reader_.list().pixels() * kernels::size_of(batch.type);
-    if (batch.decoded.size() < batch.plan.points * frame_bytes) batch.decoded.resize(batch.plan.points * frame_bytes);
+    if (batch.decoded_bytes < batch.plan.points * frame_bytes) {
+      batch.decoded_bytes = batch.plan.points * frame_bytes;
+      batch.decoded = std::make_unique_for_overwrite<std::byte[]>(batch.decoded_bytes);
+    }
     const auto points = static_cast<std::int64_t>(batch.plan.points);
 #pragma omp parallel for num_threads(threads_) schedule(dynamic, 1)
     for (std::int64_t point = 0; point < points; ++point) {
       const auto index = static_cast<std::size_t>(point);
       batch.status[index] =
           batch.encoded[index].status == FrameStatus::ok
-              ? mapping::decode(batch.encoded[index], {batch.decoded.data() + index * frame_bytes, frame_bytes})
+              ? mapping::decode(batch.encoded[index], {batch.decoded.get() + index * frame_bytes, frame_bytes})
               : batch.encoded[index].status;
     }
     for (std::uint64_t point = 0; point < batch.plan.points; ++point) {
@@ -243,7 +248,7 @@ class Pipeline {
     for (std::size_t frame = 0; frame < frames; ++frame) monitor_[frame] = monitor_of(batch.plan, begin + frame);
     intensity_.resize(frames * bins);
     sigma_.resize(integrator_.has_sigma() ? frames * bins : 0);
-    integrator_.integrate({batch.decoded.data() + begin * frame_bytes, batch.type, frames, reader_.list().pixels()},
+    integrator_.integrate({batch.decoded.get() + begin * frame_bytes, batch.type, frames, reader_.list().pixels()},
                           monitor_, intensity_, sigma_);
     for (std::size_t frame = 0; frame < frames; ++frame) {
       const std::uint64_t cell = cell_of(batch.plan.block, batch.plan.first + begin + frame);

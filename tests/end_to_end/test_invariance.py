@@ -21,7 +21,9 @@ class Invariance(common.TestCase):
     @classmethod
     def integrate(cls, backend, name, *more, ranks=1, threads=2):
         output = cls.scratch / f"{backend}-{name}.h5"
-        common.run(*cls.scan.options(output, "--backend", backend, *more), ranks=ranks, OMP_NUM_THREADS=threads)
+        done = common.run(*cls.scan.options(output, "--backend", backend, *more), ranks=ranks, OMP_NUM_THREADS=threads)
+        # Backends that agree bit for bit would hide that another one than asked for did the work.
+        assert f" on {backend} (" in done.stdout, done.stdout
         volume = common.read_volume(output)
         os.unlink(output)
         return volume
