@@ -141,8 +141,8 @@ struct FrameReader::Impl {
         out.status = read_tiff_frame(job.run->file, job.offset, list.rows, list.columns, out.type, out.bytes);
       } else if (job.kind == Job::Kind::bytes) {
         out.bytes.resize(job.bytes);
-        out.status = read_exactly(job.descriptor->get(), job.offset, out.bytes) ? FrameStatus::ok
-                                                                                : FrameStatus::unreadable;
+        out.status =
+            read_exactly(job.descriptor->get(), job.offset, out.bytes) ? FrameStatus::ok : FrameStatus::unreadable;
       }
     } catch (const std::exception&) {  // Nothing may leave a thread's work.
       out.status = FrameStatus::unreadable;

@@ -41,10 +41,10 @@ enum class Storage : std::uint8_t {
 
 /// A run of consecutive frames from one place. Plain data: serialised and broadcast.
 struct FrameRun {
-  std::filesystem::path file;   ///< the file that holds the data (links and virtual datasets resolved)
-  std::string dataset;          ///< path inside `file`; "" for TIFF
+  std::filesystem::path file;  ///< the file that holds the data (links and virtual datasets resolved)
+  std::string dataset;         ///< path inside `file`; "" for TIFF
   Storage storage = Storage::tiff;
-  std::uint64_t first = 0;      ///< first frame's index in the dataset
+  std::uint64_t first = 0;  ///< first frame's index in the dataset
   std::uint64_t frames = 0;
   kernels::PixelType type = kernels::PixelType::u16;
 };
@@ -55,7 +55,8 @@ struct FrameList {
   std::uint32_t columns = 0;
   std::vector<FrameRun> runs;
 
-  /// What the user gave, for the volume's links: a TIFF file, or an HDF5 file and the dataset (or group) as found in it.
+  /// What the user gave, for the volume's links: a TIFF file, or an HDF5 file and the dataset (or group) as found in
+  /// it.
   struct Input {
     std::filesystem::path file;
     std::string dataset;
@@ -73,17 +74,17 @@ struct FrameList {
 
 /// How to treat input files that turn out to be damaged when they are looked at first.
 enum class DamagedFiles : std::uint8_t {
-  refuse,          ///< a problem of the input
-  become_status,   ///< their frames get a status, and the run goes on; where nobody knows how many frames are lost
-                   ///< (a broken link to a dataset, a file among files of many frames) it stays a problem
+  refuse,         ///< a problem of the input
+  become_status,  ///< their frames get a status, and the run goes on; where nobody knows how many frames are lost
+                  ///< (a broken link to a dataset, a file among files of many frames) it stays a problem
 };
 
-/// Looks at every file, in the order given, and adds all that is wrong with any to `problems`: file absent, not an image,
-/// truncated, no dataset or several that could be meant, dataset path wrong, broken external link or virtual source,
-/// files whose shapes differ. The result is complete when no problem was added.
+/// Looks at every file, in the order given, and adds all that is wrong with any to `problems`: file absent, not an
+/// image, truncated, no dataset or several that could be meant, dataset path wrong, broken external link or virtual
+/// source, files whose shapes differ. The result is complete when no problem was added.
 /// @param dataset  path inside HDF5 inputs, "" = find the frames: the NeXus default or signal, /entry/data/data,
-///                 /entry/data/data_000001..., /entry_0000/measurement/data, /entry/instrument/*/data, else the only 3-D
-///                 integer or float dataset
+///                 /entry/data/data_000001..., /entry_0000/measurement/data, /entry/instrument/*/data, else the only
+///                 3-D integer or float dataset
 [[nodiscard]] FrameList open_frames(std::span<const std::filesystem::path> files, const std::string& dataset,
                                     DamagedFiles damaged, Problems& problems);
 
@@ -96,7 +97,7 @@ struct EncodedFrame {
   FrameStatus status = FrameStatus::missing;  ///< ok = `bytes` holds the frame, encoded as `storage` says
   Storage storage = Storage::tiff;
   kernels::PixelType type = kernels::PixelType::u16;
-  std::vector<std::byte> bytes;               ///< chunk_bslz4: the chunk; all others: decoded pixels, native byte order
+  std::vector<std::byte> bytes;  ///< chunk_bslz4: the chunk; all others: decoded pixels, native byte order
 };
 
 /// Reads frames of a FrameList. One reader a process; it keeps the last few files open, never all.

@@ -37,7 +37,8 @@ herr_t set_local(hid_t creation, hid_t type, hid_t) {
   std::array<unsigned, 8> given{};
   std::size_t count = given.size();
   unsigned flags = 0;
-  if (H5Pget_filter_by_id2(creation, bitshuffle_filter, &flags, &count, given.data(), 0, nullptr, nullptr) < 0) return -1;
+  if (H5Pget_filter_by_id2(creation, bitshuffle_filter, &flags, &count, given.data(), 0, nullptr, nullptr) < 0)
+    return -1;
   const std::size_t element_size = H5Tget_size(type);
   if (element_size != 1 && element_size != 2 && element_size != 4 && element_size != 8) {
     tell("bitshuffle: elements of 1, 2, 4 or 8 bytes are supported");
@@ -128,7 +129,8 @@ std::size_t decode(std::span<const unsigned> parameters, std::span<const std::by
 
 std::size_t encode(std::span<const unsigned> parameters, std::span<const std::byte> chunk, std::size_t* buffer_bytes,
                    void** buffer) {
-  if (parameters.size() <= compression_at || parameters[compression_at] != bitshuffle_lz4 || parameters[block_size_at] != 0) {
+  if (parameters.size() <= compression_at || parameters[compression_at] != bitshuffle_lz4 ||
+      parameters[block_size_at] != 0) {
     tell("bitshuffle: writing is supported with LZ4 and the default block size alone");
     return 0;
   }

@@ -1,6 +1,6 @@
 // HDF5 filter 32008, bitshuffle, with our own decoder and encoder: H5Dread and H5Dwrite work without any plugin.
 //
-// Parameters of the filter (its registration with the HDF Group; K. Masui et al., Astronomy and Computing 12 (2015) 181):
+// Parameters of the filter (K. Masui et al., Astronomy and Computing 12 (2015) 181, doi:10.1016/j.ascom.2015.07.002):
 // version major, version minor, element size, elements per block (0 = 8 KiB), compression (0 none, 2 LZ4, 3 Zstandard).
 // A caller gives the last two alone: {0, bitshuffle_lz4}.
 #pragma once

@@ -27,8 +27,8 @@ struct ChunkAddress {
 [[nodiscard]] PropertyList locating_access();
 
 /// The place of the chunk whose first element is at `corner`, nothing when it was never written. `dataset` belongs to
-/// a file opened with locating_access() that is `file_bytes` long. Throws IoError when the index cannot be read or gives
-/// a place outside the file.
+/// a file opened with locating_access() that is `file_bytes` long. Throws IoError when the index cannot be read or
+/// gives a place outside the file.
 [[nodiscard]] std::optional<ChunkAddress> locate_chunk(hid_t dataset, const hsize_t* corner, std::uint64_t file_bytes);
 
 }  // namespace annulus::mapping::hdf5

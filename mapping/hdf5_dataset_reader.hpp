@@ -53,9 +53,9 @@ class DatasetReader {
   std::shared_ptr<const FileDescriptor> descriptor_;
   File opened_;
   Dataset dataset_;
-  bool allocated_ = false;                        ///< Contiguous storage was written at all.
-  std::uint64_t data_offset_ = 0;                 ///< Contiguous: of the first frame.
-  std::vector<hsize_t> chunk_;                    ///< Extent of a chunk; empty when not chunked.
+  bool allocated_ = false;         ///< Contiguous storage was written at all.
+  std::uint64_t data_offset_ = 0;  ///< Contiguous: of the first frame.
+  std::vector<hsize_t> chunk_;     ///< Extent of a chunk; empty when not chunked.
   VirtualMap virtual_map_;
   std::vector<std::optional<bool>> piece_is_complete_;  ///< [pieces], looked at when first needed.
 };

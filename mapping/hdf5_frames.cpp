@@ -22,8 +22,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int max_virtual_depth = 8;             // Virtual datasets of virtual datasets: three are seen in practice.
-constexpr std::size_t max_virtual_pieces = 200'000;  // Beyond, H5Dread finds its way: the list would be larger than a frame.
+// Virtual datasets of virtual datasets: three deep are seen in practice.
+constexpr int max_virtual_depth = 8;
+// Beyond, H5Dread finds its way: the list, broadcast to every rank, would be larger than a frame.
+constexpr std::size_t max_virtual_pieces = 200'000;
 constexpr int max_group_depth = 16;
 
 // ---------------------------------------------------------------------------------------------------- storage
@@ -39,8 +41,8 @@ constexpr int max_group_depth = 16;
 
 struct Pipeline {
   int filters = 0;
-  bool bslz4 = false;        ///< The only filter is 32008 with LZ4.
-  std::string missing;       ///< A filter that HDF5 has not; "" = all there.
+  bool bslz4 = false;   ///< The only filter is 32008 with LZ4.
+  std::string missing;  ///< A filter that HDF5 has not; "" = all there.
 };
 
 [[nodiscard]] Pipeline pipeline_of(hid_t creation, std::size_t element_size) {
@@ -116,15 +118,17 @@ struct FrameBlocks {
     result.blocks.emplace_back(0, 1);
   } else {
     if (count[0] > max_virtual_pieces) return result;
-    for (hsize_t index = 0; index < count[0]; ++index) result.blocks.emplace_back(start[0] + index * stride[0], block[0]);
+    for (hsize_t index = 0; index < count[0]; ++index) {
+      result.blocks.emplace_back(start[0] + index * stride[0], block[0]);
+    }
   }
   result.whole = true;
   return result;
 }
 
 /// Pairs the blocks of target and source, cutting where either ends. False when they hold different numbers of frames.
-[[nodiscard]] bool append_pieces(std::vector<VirtualPiece>& pieces, const FrameBlocks& target, const FrameBlocks& source,
-                                 const VirtualPiece& origin) {
+[[nodiscard]] bool append_pieces(std::vector<VirtualPiece>& pieces, const FrameBlocks& target,
+                                 const FrameBlocks& source, const VirtualPiece& origin) {
   std::size_t t = 0;
   std::size_t s = 0;
   std::uint64_t target_done = 0;
@@ -149,7 +153,7 @@ struct FrameBlocks {
 struct Mapping {
   fs::path file;
   std::string dataset;
-  bool pattern = false;  ///< Unlimited, with "%b" in a name for the number of the block: a row of sources.
+  bool pattern = false;   ///< Unlimited, with "%b" in a name for the number of the block: a row of sources.
   std::uint64_t low = 0;  ///< Bounds along the first axis of the virtual dataset.
   std::uint64_t high = std::numeric_limits<std::uint64_t>::max();
   Dataspace target;
@@ -304,7 +308,8 @@ class Discovery {
 
   [[nodiscard]] FrameDatasets one_of(const std::vector<std::string>& candidates, const std::string& where) const {
     if (candidates.empty()) {
-      throw InputError(fmt::format("{}: no frames found, expected a dataset [frames, rows, columns] of numbers", where));
+      throw InputError(
+          fmt::format("{}: no frames found, expected a dataset [frames, rows, columns] of numbers", where));
     }
     if (candidates.size() > 1) {
       throw InputError(fmt::format("{}: several datasets could hold the frames: {}; choose one by its path", where,
@@ -560,8 +565,8 @@ class RunFinder {
 DatasetDescription describe_dataset(hid_t dataset, const std::string& where) {
   const std::vector<hsize_t> size = extent(dataset);
   if (size.size() != 2 && size.size() != 3) {
-    throw InputError(fmt::format("{}: has {} dimensions, expected 3 (frames, rows, columns) or 2 (one frame)", where,
-                                 size.size()));
+    throw InputError(
+        fmt::format("{}: has {} dimensions, expected 3 (frames, rows, columns) or 2 (one frame)", where, size.size()));
   }
   DatasetDescription description;
   description.single = size.size() == 2;
@@ -587,8 +592,10 @@ DatasetDescription describe_dataset(hid_t dataset, const std::string& where) {
   if (layout == H5D_CHUNKED) {
     const Pipeline pipeline = pipeline_of(creation.get(), kernels::size_of(description.type));
     if (!pipeline.missing.empty()) {
-      throw InputError(fmt::format("{}: is compressed with filter {}, which HDF5 does not find here; put its plugin on "
-                                   "HDF5_PLUGIN_PATH", where, pipeline.missing));
+      throw InputError(
+          fmt::format("{}: is compressed with filter {}, which HDF5 does not find here; put its plugin on "
+                      "HDF5_PLUGIN_PATH",
+                      where, pipeline.missing));
     }
     if (as_it_lies && chunk_is_one_frame(creation.get(), description)) {
       if (pipeline.filters == 0) description.storage = Storage::chunk_raw;

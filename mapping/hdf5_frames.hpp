@@ -39,7 +39,7 @@ struct VirtualPiece {
   std::filesystem::path file;
   std::string dataset;
   std::uint64_t source_first = 0;
-  bool pattern = false;     ///< The source's name is a pattern of an unlimited mapping: file and dataset do not exist.
+  bool pattern = false;  ///< The source's name is a pattern of an unlimited mapping: file and dataset do not exist.
 };
 
 /// The mappings of a virtual dataset.

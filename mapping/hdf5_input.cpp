@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int max_link_depth = 16;         // HDF5 itself follows no more than 16 soft or external links.
+constexpr int max_link_depth = 16;  // HDF5 itself follows no more than 16 soft or external links.
 constexpr std::size_t names_in_message = 12;
 
 /// The stack of HDF5's last failure, outermost reason first; clears it.
@@ -247,11 +247,9 @@ Dataset open_dataset(hid_t file, const fs::path& name, const std::string& path) 
   const Target target = look(file, path);
   if (target == Target::absent || target == Target::broken) throw InputError(why_unreachable(file, name, path));
   if (target != Target::dataset) {
-    throw InputError(fmt::format("{}: is {}, expected a dataset{}", shown(name, path),
-                                 target == Target::group ? "a group" : "no dataset",
-                                 target == Target::group
-                                     ? fmt::format(" (it holds {})", listed(children(file, path)))
-                                     : std::string()));
+    throw InputError(fmt::format(
+        "{}: is {}, expected a dataset{}", shown(name, path), target == Target::group ? "a group" : "no dataset",
+        target == Target::group ? fmt::format(" (it holds {})", listed(children(file, path))) : std::string()));
   }
   return own<Dataset>(H5Dopen2(file, path.c_str(), H5P_DEFAULT), "open " + shown(name, path));
 }
@@ -345,8 +343,10 @@ kernels::PixelType pixel_type(hid_t type, const std::string& where) {
   }
   if (kind == H5T_FLOAT && bytes <= 4) return PixelType::f32;
   if (kind == H5T_FLOAT && bytes <= 8) return PixelType::f64;
-  throw InputError(fmt::format("{}: pixels of type {} are not supported, expected integers of up to 32 bits or floats of "
-                               "up to 64 bits", where, type_name(type)));
+  throw InputError(
+      fmt::format("{}: pixels of type {} are not supported, expected integers of up to 32 bits or floats of "
+                  "up to 64 bits",
+                  where, type_name(type)));
 }
 
 hid_t native_type(kernels::PixelType type) {

@@ -35,8 +35,8 @@ template <typename Get>
 [[nodiscard]] std::string shown(const std::filesystem::path& file, const std::string& path);
 
 /// The file that an external link or a virtual dataset in `holder` means by `name`: the first that exists of HDF5's own
-/// places (folders of the environment variable `prefix_variable`, the holder's folder, the working folder), else the one
-/// beside the holder.
+/// places (folders of the environment variable `prefix_variable`, the holder's folder, the working folder), else the
+/// one beside the holder.
 [[nodiscard]] std::filesystem::path linked_file(const std::filesystem::path& holder, const std::string& name,
                                                 const char* prefix_variable);
 

@@ -49,8 +49,8 @@ template <typename T>
 }
 
 [[noreturn]] void not_an_image(const std::string& name, std::size_t dimensions) {
-  throw InputError(fmt::format("{}: has {} dimensions, expected an image (2) or a stack of images (3)", name,
-                               dimensions));
+  throw InputError(
+      fmt::format("{}: has {} dimensions, expected an image (2) or a stack of images (3)", name, dimensions));
 }
 
 /// Averages `frames` images of plain numbers that start at `offset` of the file.
@@ -123,8 +123,10 @@ template <typename T>
       {"f4", element<float>()},         {"f8", element<double>()}};
   const auto found = type.empty() ? elements.end() : elements.find(type.substr(1));
   if (found == elements.end() || (type[0] == '>' && found->second.bytes > 1)) {
-    throw InputError(fmt::format("{}: numpy type '{}' is not supported, expected little-endian bool, int, uint, float32 "
-                                 "or float64", name, type));
+    throw InputError(
+        fmt::format("{}: numpy type '{}' is not supported, expected little-endian bool, int, uint, float32 "
+                    "or float64",
+                    name, type));
   }
   return found->second;
 }
@@ -132,7 +134,9 @@ template <typename T>
 /// The .npy format, versions 1 to 3 (numpy.lib.format).
 [[nodiscard]] Image read_npy(const std::string& name, const InputFile& input) {
   const std::string head = read_text(name, input, 0, 12);
-  const auto byte = [&](std::size_t index) { return static_cast<std::uint64_t>(static_cast<unsigned char>(head[index])); };
+  const auto byte = [&](std::size_t index) {
+    return static_cast<std::uint64_t>(static_cast<unsigned char>(head[index]));
+  };
   const bool version1 = byte(6) == 1;
   const std::uint64_t start = version1 ? 10 : 12;
   std::uint64_t length = byte(8) | byte(9) << 8;
@@ -189,19 +193,27 @@ constexpr std::uint64_t max_edf_header = 1 << 20;  // Real ones are 0.5 to 32 Ki
   };
   const auto size = [&](std::string_view key) {
     const auto number = whole_number(value(key));
-    if (!number) throw InputError(fmt::format("{}: '{}' for {} in its EDF header, expected a number", name, value(key), key));
+    if (!number)
+      throw InputError(fmt::format("{}: '{}' for {} in its EDF header, expected a number", name, value(key), key));
     return *number;
   };
 
-  static const std::map<std::string_view, Element> types = {
-      {"UnsignedByte", element<std::uint8_t>()},     {"SignedByte", element<std::int8_t>()},
-      {"UnsignedShort", element<std::uint16_t>()},   {"SignedShort", element<std::int16_t>()},
-      {"UnsignedInteger", element<std::uint32_t>()}, {"SignedInteger", element<std::int32_t>()},
-      {"UnsignedLong", element<std::uint32_t>()},    {"SignedLong", element<std::int32_t>()},
-      {"Unsigned64", element<std::uint64_t>()},      {"Signed64", element<std::int64_t>()},
-      {"FloatValue", element<float>()},              {"Float", element<float>()},
-      {"FloatIEEE32", element<float>()},             {"DoubleValue", element<double>()},
-      {"Double", element<double>()},                 {"FloatIEEE64", element<double>()}};
+  static const std::map<std::string_view, Element> types = {{"UnsignedByte", element<std::uint8_t>()},
+                                                            {"SignedByte", element<std::int8_t>()},
+                                                            {"UnsignedShort", element<std::uint16_t>()},
+                                                            {"SignedShort", element<std::int16_t>()},
+                                                            {"UnsignedInteger", element<std::uint32_t>()},
+                                                            {"SignedInteger", element<std::int32_t>()},
+                                                            {"UnsignedLong", element<std::uint32_t>()},
+                                                            {"SignedLong", element<std::int32_t>()},
+                                                            {"Unsigned64", element<std::uint64_t>()},
+                                                            {"Signed64", element<std::int64_t>()},
+                                                            {"FloatValue", element<float>()},
+                                                            {"Float", element<float>()},
+                                                            {"FloatIEEE32", element<float>()},
+                                                            {"DoubleValue", element<double>()},
+                                                            {"Double", element<double>()},
+                                                            {"FloatIEEE64", element<double>()}};
   const auto type = types.find(value("datatype"));
   if (type == types.end()) {
     throw InputError(fmt::format("{}: EDF data type '{}' is not known", name, value("datatype")));
@@ -257,8 +269,7 @@ constexpr std::uint64_t max_edf_header = 1 << 20;  // Real ones are 0.5 to 32 Ki
   std::vector<double> values(rows * columns);
   const auto space = hdf5::own<hdf5::Dataspace>(H5Dget_space(data.get()), "get the extent of " + name);
   const std::array<hsize_t, 3> count{1, rows, columns};
-  const auto memory =
-      hdf5::own<hdf5::Dataspace>(H5Screate_simple(2, count.data() + 1, nullptr), "make a dataspace");
+  const auto memory = hdf5::own<hdf5::Dataspace>(H5Screate_simple(2, count.data() + 1, nullptr), "make a dataspace");
   for (hsize_t frame = 0; frame < frames; ++frame) {
     const std::array<hsize_t, 3> start{frame, 0, 0};
     if (size.size() == 3) {
@@ -302,9 +313,8 @@ constexpr std::uint64_t max_edf_header = 1 << 20;  // Real ones are 0.5 to 32 Ki
     if (const FrameStatus status = decode(encoded[0], pixels); status != FrameStatus::ok) {
       throw InputError(fmt::format("{}: image {} of {} is {}", url, frame, frames, name_of(status)));
     }
-    kernels::visit_pixel_type(reader.type_of(frame), [&]<typename Pixel>() {
-      add_values<Pixel>(pixels, std::endian::native, image.values);
-    });
+    kernels::visit_pixel_type(reader.type_of(frame),
+                              [&]<typename Pixel>() { add_values<Pixel>(pixels, std::endian::native, image.values); });
   }
   for (double& value : image.values) value /= static_cast<double>(frames);
   return image;

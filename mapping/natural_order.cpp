@@ -23,7 +23,7 @@ namespace {
 /// The separator comes before all else, so that a folder's files stay together.
 [[nodiscard]] int rank_of(char c) { return c == '/' ? -1 : static_cast<unsigned char>(c); }
 
-/// Negative, 0, positive as strcmp. Numbers of any length are compared as text: the longer one, without zeros, is larger.
+/// Negative, 0, positive as strcmp. Numbers of any length are compared as text: without zeros, the longer is larger.
 [[nodiscard]] int compare(std::string_view left, std::string_view right) {
   std::size_t l = 0;
   std::size_t r = 0;
@@ -45,9 +45,10 @@ namespace {
 }  // namespace
 
 std::vector<std::filesystem::path> natural_order(std::vector<std::filesystem::path> files) {
-  std::stable_sort(files.begin(), files.end(), [](const std::filesystem::path& left, const std::filesystem::path& right) {
-    return compare(left.native(), right.native()) < 0;
-  });
+  std::stable_sort(files.begin(), files.end(),
+                   [](const std::filesystem::path& left, const std::filesystem::path& right) {
+                     return compare(left.native(), right.native()) < 0;
+                   });
   return files;
 }
 

@@ -122,8 +122,8 @@ struct Page {
   rows_per_strip = std::clamp<std::uint32_t>(rows_per_strip, 1, page.rows);
   const std::uint64_t first_row = static_cast<std::uint64_t>(index) * rows_per_strip;
   if (first_row >= page.rows) return 0;
-  return TIFFVStripSize64(tiff, static_cast<std::uint32_t>(std::min<std::uint64_t>(rows_per_strip,
-                                                                                   page.rows - first_row)));
+  return TIFFVStripSize64(tiff,
+                          static_cast<std::uint32_t>(std::min<std::uint64_t>(rows_per_strip, page.rows - first_row)));
 }
 
 void check_page(TIFF* tiff, const Page& page, const std::string& name, std::uint64_t file_bytes) {
@@ -135,8 +135,10 @@ void check_page(TIFF* tiff, const Page& page, const std::string& name, std::uint
     throw InputError(fmt::format("{}: {} samples per pixel (a colour image?), expected 1", name, page.samples));
   }
   if (!page.type()) {
-    throw InputError(fmt::format("{}: pixels of {} bits with sample format {}, expected integers of 8, 16 or 32 bits "
-                                 "or floats of 32 or 64 bits", name, page.bits, page.format));
+    throw InputError(
+        fmt::format("{}: pixels of {} bits with sample format {}, expected integers of 8, 16 or 32 bits "
+                    "or floats of 32 or 64 bits",
+                    name, page.bits, page.format));
   }
   if (TIFFIsCODECConfigured(page.compression) == 0) {
     throw InputError(fmt::format("{}: compression {} is not supported by this libtiff", name, page.compression));
@@ -239,9 +241,9 @@ TiffDescription describe_tiff(const std::filesystem::path& file, InputFile input
       description.type = *page.type();
     } else if (page.rows != description.rows || page.columns != description.columns ||
                *page.type() != description.type) {
-      throw InputError(fmt::format("{}, page {}: {} x {} pixels of {}, expected {} x {} of {} as on the first page", name,
-                                   number, page.rows, page.columns, kernels::name_of(*page.type()), description.rows,
-                                   description.columns, kernels::name_of(description.type)));
+      throw InputError(fmt::format("{}, page {}: {} x {} pixels of {}, expected {} x {} of {} as on the first page",
+                                   name, number, page.rows, page.columns, kernels::name_of(*page.type()),
+                                   description.rows, description.columns, kernels::name_of(description.type)));
     }
     description.pages.push_back(TIFFCurrentDirOffset(tiff.get()));
   } while (TIFFLastDirectory(tiff.get()) == 0 && TIFFReadDirectory(tiff.get()) != 0);
@@ -269,7 +271,8 @@ FrameStatus read_tiff_frame(const std::filesystem::path& file, std::uint64_t pag
 
   bytes.resize(static_cast<std::size_t>(rows) * columns * kernels::size_of(type));
   const std::optional<std::uint64_t> offset = plain_offset(tiff.get(), page);
-  const bool good = offset ? read_exactly(number, *offset, bytes) : read_decoded(tiff.get(), page, size_of(type), bytes);
+  const bool good =
+      offset ? read_exactly(number, *offset, bytes) : read_decoded(tiff.get(), page, size_of(type), bytes);
   return good ? FrameStatus::ok : FrameStatus::unreadable;
 }
 

@@ -98,7 +98,9 @@ inline void write_tiff(const std::filesystem::path& file, PixelType type, std::u
     TIFFSetField(tiff, TIFFTAG_SAMPLESPERPIXEL, 1);
     TIFFSetField(tiff, TIFFTAG_BITSPERSAMPLE, static_cast<int>(8 * size));
     TIFFSetField(tiff, TIFFTAG_SAMPLEFORMAT,
-                 is_float ? SAMPLEFORMAT_IEEEFP : is_signed ? SAMPLEFORMAT_INT : SAMPLEFORMAT_UINT);
+                 is_float    ? SAMPLEFORMAT_IEEEFP
+                 : is_signed ? SAMPLEFORMAT_INT
+                             : SAMPLEFORMAT_UINT);
     TIFFSetField(tiff, TIFFTAG_PHOTOMETRIC, PHOTOMETRIC_MINISBLACK);
     TIFFSetField(tiff, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG);
     TIFFSetField(tiff, TIFFTAG_COMPRESSION, layout.compression);
@@ -133,7 +135,7 @@ struct DatasetLayout {
   std::string name = {};
   bool chunked = false;
   std::vector<hsize_t> chunk = {};  ///< Empty with `chunked`: one frame.
-  int filter = 0;              ///< 0 none, 1 deflate, 32008 bitshuffle + LZ4.
+  int filter = 0;                   ///< 0 none, 1 deflate, 32008 bitshuffle + LZ4.
   bool big_endian = false;
   bool compact = false;
 };
@@ -158,17 +160,19 @@ inline hdf5::Dataset create_dataset(hid_t file, const std::string& path, hid_t t
   if (layout.filter == 1) hdf5::check(H5Pset_deflate(creation.get(), 4), "set deflate");
   if (layout.filter == hdf5::bitshuffle_filter) {
     const std::array<unsigned, 2> values{0, hdf5::bitshuffle_lz4};
-    hdf5::check(H5Pset_filter(creation.get(), hdf5::bitshuffle_filter, H5Z_FLAG_MANDATORY, values.size(), values.data()),
-                "set filter 32008");
+    hdf5::check(
+        H5Pset_filter(creation.get(), hdf5::bitshuffle_filter, H5Z_FLAG_MANDATORY, values.size(), values.data()),
+        "set filter 32008");
   }
   const auto links = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_LINK_CREATE), "make properties");
   hdf5::check(H5Pset_create_intermediate_group(links.get(), 1), "make groups");
   const auto stored = hdf5::own<hdf5::Datatype>(H5Tcopy(type), "copy a type");
   if (layout.big_endian && H5Tget_size(stored.get()) > 1) H5Tset_order(stored.get(), H5T_ORDER_BE);
-  const auto space = hdf5::own<hdf5::Dataspace>(
-      H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr), "make a dataspace");
-  return hdf5::own<hdf5::Dataset>(H5Dcreate2(file, path.c_str(), stored.get(), space.get(), links.get(), creation.get(),
-                                             H5P_DEFAULT), "create " + path);
+  const auto space = hdf5::own<hdf5::Dataspace>(H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr),
+                                                "make a dataspace");
+  return hdf5::own<hdf5::Dataset>(
+      H5Dcreate2(file, path.c_str(), stored.get(), space.get(), links.get(), creation.get(), H5P_DEFAULT),
+      "create " + path);
 }
 
 /// Creates a dataset [frames, rows, columns] of the pattern, its frame numbers from `first` on.
@@ -184,8 +188,9 @@ inline void link_external(hid_t file, const std::string& path, const std::string
                           const std::string& target_path) {
   const auto links = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_LINK_CREATE), "make properties");
   hdf5::check(H5Pset_create_intermediate_group(links.get(), 1), "make groups");
-  hdf5::check(H5Lcreate_external(target_file.c_str(), target_path.c_str(), file, path.c_str(), links.get(), H5P_DEFAULT),
-              "link " + path);
+  hdf5::check(
+      H5Lcreate_external(target_file.c_str(), target_path.c_str(), file, path.c_str(), links.get(), H5P_DEFAULT),
+      "link " + path);
 }
 
 inline void write_text_attribute(hid_t file, const std::string& object, const std::string& name,
@@ -239,8 +244,9 @@ inline void write_virtual(hid_t file, const std::string& path, PixelType type, h
   H5Sselect_all(space.get());
   const auto links = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_LINK_CREATE), "make properties");
   hdf5::check(H5Pset_create_intermediate_group(links.get(), 1), "make groups");
-  const auto dataset = hdf5::own<hdf5::Dataset>(H5Dcreate2(file, path.c_str(), hdf5::native_type(type), space.get(),
-                                                           links.get(), creation.get(), H5P_DEFAULT), "create " + path);
+  const auto dataset = hdf5::own<hdf5::Dataset>(
+      H5Dcreate2(file, path.c_str(), hdf5::native_type(type), space.get(), links.get(), creation.get(), H5P_DEFAULT),
+      "create " + path);
 }
 
 inline void write_bytes(const std::filesystem::path& file, const std::string& bytes) {

@@ -76,15 +76,15 @@ class FrameSource : public FolderTest {
 // ---------------------------------------------------------------------------------------------------- round trips
 
 TEST_F(FrameSource, EveryPixelTypeComesBackFromEveryTiffLayout) {
-  const std::vector<TiffLayout> layouts = {{.name = "one strip"},
-                                           {.name = "strips", .rows_per_strip = 4},
-                                           {.name = "big-endian", .rows_per_strip = 5, .mode = "wb"},
-                                           {.name = "BigTIFF", .mode = "w8"},
-                                           {.name = "LZW", .compression = COMPRESSION_LZW, .rows_per_strip = 8},
-                                           {.name = "deflate", .compression = COMPRESSION_ADOBE_DEFLATE},
-                                           {.name = "tiles", .tiled = true},
-                                           {.name = "big-endian tiles, LZW", .compression = COMPRESSION_LZW,
-                                            .tiled = true, .mode = "wb"}};
+  const std::vector<TiffLayout> layouts = {
+      {.name = "one strip"},
+      {.name = "strips", .rows_per_strip = 4},
+      {.name = "big-endian", .rows_per_strip = 5, .mode = "wb"},
+      {.name = "BigTIFF", .mode = "w8"},
+      {.name = "LZW", .compression = COMPRESSION_LZW, .rows_per_strip = 8},
+      {.name = "deflate", .compression = COMPRESSION_ADOBE_DEFLATE},
+      {.name = "tiles", .tiled = true},
+      {.name = "big-endian tiles, LZW", .compression = COMPRESSION_LZW, .tiled = true, .mode = "wb"}};
   int compared = 0;
   for (const TiffLayout& layout : layouts) {
     for (const PixelType type : all_types) {
@@ -114,8 +114,11 @@ TEST_F(FrameSource, EveryPixelTypeComesBackFromEveryHdf5Storage) {
       {{.name = "compact", .compact = true}, Storage::hdf5},
       {{.name = "deflate", .chunked = true, .filter = 1}, Storage::hdf5},
       {{.name = "big-endian", .big_endian = true}, Storage::hdf5},
-      {{.name = "bslz4, several frames a chunk", .chunked = true, .chunk = {2, rows, columns},
-        .filter = hdf5::bitshuffle_filter}, Storage::hdf5},
+      {{.name = "bslz4, several frames a chunk",
+        .chunked = true,
+        .chunk = {2, rows, columns},
+        .filter = hdf5::bitshuffle_filter},
+       Storage::hdf5},
       {{.name = "bslz4, parts of frames", .chunked = true, .chunk = {1, 8, 10}, .filter = hdf5::bitshuffle_filter},
        Storage::hdf5},
   };
@@ -141,7 +144,8 @@ TEST_F(FrameSource, EveryPixelTypeComesBackFromEveryHdf5Storage) {
 }
 
 TEST_F(FrameSource, AUserBlockBeforeTheFileMovesNoFrame) {
-  for (const auto& layout : {DatasetLayout{.name = "contiguous"}, DatasetLayout{.name = "raw", .chunked = true}, bslz4}) {
+  for (const auto& layout :
+       {DatasetLayout{.name = "contiguous"}, DatasetLayout{.name = "raw", .chunked = true}, bslz4}) {
     SCOPED_TRACE(layout.name);
     {
       const hdf5::File file = create_file(folder / "frames.h5", 2048);
@@ -152,7 +156,8 @@ TEST_F(FrameSource, AUserBlockBeforeTheFileMovesNoFrame) {
 }
 
 TEST_F(FrameSource, A2DDatasetIsOneFrame) {
-  for (const auto& layout : {DatasetLayout{}, DatasetLayout{.chunked = true}, DatasetLayout{.big_endian = true}, bslz4}) {
+  for (const auto& layout :
+       {DatasetLayout{}, DatasetLayout{.chunked = true}, DatasetLayout{.big_endian = true}, bslz4}) {
     SCOPED_TRACE(layout.name);
     {
       const hdf5::File file = create_file(folder / "frame.h5");
@@ -249,7 +254,9 @@ TEST_F(FrameSource, PlainBitshuffleIsDecodedAndOtherCompressionsFailClearly) {
     inert.encoder_present = 1;
     inert.decoder_present = 1;
     inert.name = "as if from elsewhere";
-    inert.filter = [](unsigned, std::size_t, const unsigned*, std::size_t bytes, std::size_t*, void**) { return bytes; };
+    inert.filter = [](unsigned, std::size_t, const unsigned*, std::size_t bytes, std::size_t*, void**) {
+      return bytes;
+    };
     ASSERT_GE(H5Zregister(&inert), 0);
     const auto creation = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_DATASET_CREATE), "make properties");
     const std::array<hsize_t, 2> size{4, 4};
@@ -257,8 +264,8 @@ TEST_F(FrameSource, PlainBitshuffleIsDecodedAndOtherCompressionsFailClearly) {
     H5Pset_chunk(creation.get(), 2, size.data());
     H5Pset_filter(creation.get(), hdf5::bitshuffle_filter, H5Z_FLAG_MANDATORY, values.size(), values.data());
     const auto space = hdf5::own<hdf5::Dataspace>(H5Screate_simple(2, size.data(), nullptr), "make a dataspace");
-    hdf5::Dataset dataset(H5Dcreate2(file.get(), "/d", H5T_NATIVE_UINT8, space.get(), H5P_DEFAULT, creation.get(),
-                                     H5P_DEFAULT));
+    hdf5::Dataset dataset(
+        H5Dcreate2(file.get(), "/d", H5T_NATIVE_UINT8, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT));
     const std::array<hsize_t, 2> corner{0, 0};
     ASSERT_GE(H5Dwrite_chunk(dataset.get(), H5P_DEFAULT, 0, corner.data(), shuffled.size(), shuffled.data()), 0);
     dataset.reset();
@@ -284,7 +291,8 @@ TEST_F(FrameSource, TheFilterRefusesToWriteWhatItCannot) {
     const auto creation = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_DATASET_CREATE), "make properties");
     H5Pset_chunk(creation.get(), 2, size.data());
     H5Pset_filter(creation.get(), hdf5::bitshuffle_filter, H5Z_FLAG_MANDATORY, 2, given.data());
-    EXPECT_LT(H5Dcreate2(file.get(), "/d", H5T_NATIVE_UINT16, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), 0);
+    EXPECT_LT(H5Dcreate2(file.get(), "/d", H5T_NATIVE_UINT16, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+              0);
   }
 }
 
@@ -444,7 +452,8 @@ TEST_F(FrameSource, InterleavedSourcesAreFollowedFrameByFrame) {
     // Even frames in one file, odd ones in the other.
     for (const std::uint64_t parity : {0u, 1u}) {
       const hdf5::File file = create_file(folder / ("part" + std::to_string(parity) + ".h5"));
-      const auto dataset = create_dataset(file.get(), "/data", H5T_NATIVE_UINT16, {3, rows, columns}, {.chunked = true});
+      const auto dataset =
+          create_dataset(file.get(), "/data", H5T_NATIVE_UINT16, {3, rows, columns}, {.chunked = true});
       std::vector<std::byte> all;
       for (std::uint64_t index = 0; index < 3; ++index) {
         const auto one = frame_pixels(PixelType::u16, 2 * index + parity, pixels);
@@ -490,10 +499,13 @@ TEST_F(FrameSource, SourcesThatArePartsOfFramesAreReadThroughHdf5) {
     for (const hsize_t module : {0, 1}) {
       const std::array<hsize_t, 3> start{0, module * rows, 0};
       H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, start.data(), nullptr, module_size.data(), nullptr);
-      H5Pset_virtual(creation.get(), space.get(), ("module" + std::to_string(module) + ".h5").c_str(), "/data", from.get());
+      H5Pset_virtual(creation.get(), space.get(), ("module" + std::to_string(module) + ".h5").c_str(), "/data",
+                     from.get());
     }
-    hdf5::own<hdf5::Dataset>(H5Dcreate2(file.get(), "/data", H5T_NATIVE_UINT16, space.get(), H5P_DEFAULT, creation.get(),
-                                        H5P_DEFAULT), "create").reset();
+    hdf5::own<hdf5::Dataset>(
+        H5Dcreate2(file.get(), "/data", H5T_NATIVE_UINT16, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+        "create")
+        .reset();
   }
   const FrameList list = open_good({folder / "virtual.h5"});
   ASSERT_EQ(list.runs.size(), 1u);
@@ -602,12 +614,11 @@ TEST_F(FrameSource, AllProblemsOfAllFilesAreToldAtOnce) {
   write_bytes(folder / "notes.txt", "no image at all");
   write_bytes(folder / "header_only.h5", std::string("\x89HDF\r\n\x1a\n", 8));
   fs::create_directories(folder / "folder.tif");
-  const std::string told =
-      problems_of({master, folder / "absent.tif", folder / "empty.tif", folder / "notes.txt", folder / "header_only.h5",
-                   folder / "folder.tif"});
-  for (const char* word : {"data_000001", "data_000002", "absent.tif: cannot be read: No such file", "empty.tif: is empty",
-                           "notes.txt: is neither", "header_only.h5: cannot be opened as HDF5",
-                           "folder.tif: is a folder"}) {
+  const std::string told = problems_of({master, folder / "absent.tif", folder / "empty.tif", folder / "notes.txt",
+                                        folder / "header_only.h5", folder / "folder.tif"});
+  for (const char* word :
+       {"data_000001", "data_000002", "absent.tif: cannot be read: No such file", "empty.tif: is empty",
+        "notes.txt: is neither", "header_only.h5: cannot be opened as HDF5", "folder.tif: is a folder"}) {
     EXPECT_NE(told.find(word), std::string::npos) << word << "\n" << told;
   }
   EXPECT_EQ(std::count(told.begin(), told.end(), '\n'), 7) << told;
@@ -639,9 +650,13 @@ TEST_F(FrameSource, ATiffThatLostItsDirectoryIsAProblem) {
 /// A TIFF as many detectors write it: little-endian, the directory first (at byte 8), then one strip of 2 x 3 pixels of
 /// 16 bits (at byte 122): 134 bytes.
 std::string tiff_with_directory_first(unsigned compression) {
-  const auto u16 = [](unsigned value) { return std::string{static_cast<char>(value & 255), static_cast<char>(value >> 8)}; };
+  const auto u16 = [](unsigned value) {
+    return std::string{static_cast<char>(value & 255), static_cast<char>(value >> 8)};
+  };
   const auto u32 = [&](unsigned value) { return u16(value & 65535) + u16(value >> 16); };
-  const auto entry = [&](unsigned tag, unsigned type, unsigned value) { return u16(tag) + u16(type) + u32(1) + u32(value); };
+  const auto entry = [&](unsigned tag, unsigned type, unsigned value) {
+    return u16(tag) + u16(type) + u32(1) + u32(value);
+  };
   std::string bytes = "II*" + std::string(1, '\0') + u32(8) + u16(9) + entry(256, 3, 3) + entry(257, 3, 2) +
                       entry(258, 3, 16) + entry(259, 3, compression) + entry(262, 3, 1) + entry(273, 4, 122) +
                       entry(277, 3, 1) + entry(278, 3, 2) + entry(279, 4, 12) + u32(0);
@@ -653,7 +668,8 @@ TEST_F(FrameSource, ATiffCutInItsPixelsSaysHowLongItIs) {
   for (const unsigned compression : {COMPRESSION_NONE, COMPRESSION_LZW}) {
     write_bytes(folder / "cut.tif", tiff_with_directory_first(compression).substr(0, 130));
     const std::string told = problems_of({folder / "cut.tif"});
-    EXPECT_NE(told.find("truncated: the file has 130 bytes, its image data end at byte 134"), std::string::npos) << told;
+    EXPECT_NE(told.find("truncated: the file has 130 bytes, its image data end at byte 134"), std::string::npos)
+        << told;
   }
 }
 
@@ -662,7 +678,8 @@ TEST_F(FrameSource, DamagedImagesAmongGoodOnesKeepTheirPlaceWhenAsked) {
   write_bytes(folder / "whole.tif", bytes);
   write_bytes(folder / "cut.tif", bytes.substr(0, 130));
   Problems problems;
-  const std::vector<fs::path> files{folder / "cut.tif", folder / "whole.tif", folder / "absent.tif", folder / "whole.tif"};
+  const std::vector<fs::path> files{folder / "cut.tif", folder / "whole.tif", folder / "absent.tif",
+                                    folder / "whole.tif"};
   FrameReader reader(open_frames(files, "", DamagedFiles::become_status, problems));
   EXPECT_FALSE(problems.any());
   const auto fetched = fetch_all(reader, 0, 4, 2);
@@ -686,7 +703,8 @@ TEST_F(FrameSource, ACorruptCompressedTiffIsUnreadableWithoutANoise) {
 
 TEST_F(FrameSource, AnAbsentFileAmongFilesOfManyFramesIsAlwaysAProblem) {
   // Nobody knows how many frames it held: a guess would shift all that follow.
-  const std::string told = problems_of({write_source("a.h5", 0, 3), folder / "absent.h5"}, "", DamagedFiles::become_status);
+  const std::string told =
+      problems_of({write_source("a.h5", 0, 3), folder / "absent.h5"}, "", DamagedFiles::become_status);
   EXPECT_NE(told.find("absent.h5"), std::string::npos) << told;
 }
 
@@ -728,15 +746,19 @@ TEST_F(FrameSource, AFilterThatIsNotThereIsNamed) {
     passing.encoder_present = 1;
     passing.decoder_present = 1;
     passing.name = "of a far country";
-    passing.filter = [](unsigned, std::size_t, const unsigned*, std::size_t bytes, std::size_t*, void**) { return bytes; };
+    passing.filter = [](unsigned, std::size_t, const unsigned*, std::size_t bytes, std::size_t*, void**) {
+      return bytes;
+    };
     H5Zregister(&passing);
     const auto creation = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_DATASET_CREATE), "make properties");
     const std::array<hsize_t, 3> size{2, rows, columns};
     H5Pset_chunk(creation.get(), 3, size.data());
     H5Pset_filter(creation.get(), 511, H5Z_FLAG_MANDATORY, 0, nullptr);
     const auto space = hdf5::own<hdf5::Dataspace>(H5Screate_simple(3, size.data(), nullptr), "make a dataspace");
-    hdf5::own<hdf5::Dataset>(H5Dcreate2(file.get(), "/data", H5T_NATIVE_UINT16, space.get(), H5P_DEFAULT,
-                                        creation.get(), H5P_DEFAULT), "create").reset();
+    hdf5::own<hdf5::Dataset>(
+        H5Dcreate2(file.get(), "/data", H5T_NATIVE_UINT16, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+        "create")
+        .reset();
   }
   ASSERT_GE(H5Zunregister(511), 0);
   const std::string told = problems_of({folder / "frames.h5"});
@@ -757,7 +779,8 @@ TEST_F(FrameSource, ChunksNeverWrittenAreMissing) {
       H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
       const auto memory = hdf5::own<hdf5::Dataspace>(H5Screate_simple(3, count.data(), nullptr), "make a dataspace");
       const auto values = stack_pixels(PixelType::u16, 1, 2, pixels);
-      hdf5::check(H5Dwrite(dataset.get(), H5T_NATIVE_UINT16, memory.get(), space.get(), H5P_DEFAULT, values.data()), "write");
+      hdf5::check(H5Dwrite(dataset.get(), H5T_NATIVE_UINT16, memory.get(), space.get(), H5P_DEFAULT, values.data()),
+                  "write");
     }
     FrameReader reader(open_good({folder / "frames.h5"}));
     const auto fetched = fetch_all(reader, 0, 4);
@@ -779,7 +802,8 @@ TEST_F(FrameSource, AFrameOfWhichPartsWereNeverWrittenIsUnreadable) {
     H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
     const auto memory = hdf5::own<hdf5::Dataspace>(H5Screate_simple(3, count.data(), nullptr), "make a dataspace");
     const std::vector<std::uint16_t> values(7 * columns, 5);
-    hdf5::check(H5Dwrite(dataset.get(), H5T_NATIVE_UINT16, memory.get(), space.get(), H5P_DEFAULT, values.data()), "write");
+    hdf5::check(H5Dwrite(dataset.get(), H5T_NATIVE_UINT16, memory.get(), space.get(), H5P_DEFAULT, values.data()),
+                "write");
   }
   FrameReader reader(open_good({folder / "frames.h5"}));
   const auto fetched = fetch_all(reader, 0, 2);
@@ -809,8 +833,8 @@ TEST_F(FrameSource, ACorruptChunkIsUnreadableAndItsNeighboursAreNot) {
     EXPECT_EQ(fetched[frame].status, frame == 2 ? FrameStatus::unreadable : FrameStatus::ok);
   }
   // Through HDF5's pipeline as well: a chunk of several frames.
-  const fs::path packed = write_source("packed.h5", 0, 4, {.name = "", .chunked = true, .chunk = {2, rows, columns},
-                                                           .filter = hdf5::bitshuffle_filter});
+  const fs::path packed = write_source(
+      "packed.h5", 0, 4, {.name = "", .chunked = true, .chunk = {2, rows, columns}, .filter = hdf5::bitshuffle_filter});
   patch(packed, chunk_of(packed, "/data", 0).offset + 16, std::string(64, '\xff'));
   FrameReader slow(open_good({packed}));
   const auto slowly = fetch_all(slow, 0, 4);
@@ -885,7 +909,8 @@ TEST_F(FrameSource, FilesThatChangeAfterTheFirstLookGiveAStatus) {
 }
 
 TEST_F(FrameSource, AFileThatAWriterHasLockedNamesTheWayOut) {
-  if (const char* locking = std::getenv("HDF5_USE_FILE_LOCKING"); locking != nullptr && std::string(locking) == "FALSE") {
+  if (const char* locking = std::getenv("HDF5_USE_FILE_LOCKING");
+      locking != nullptr && std::string(locking) == "FALSE") {
     GTEST_SKIP() << "HDF5_USE_FILE_LOCKING=FALSE: HDF5 takes no locks here";
   }
   const fs::path file = write_source("frames.h5", 0, 2);
@@ -926,15 +951,18 @@ TEST_F(FrameSource, ChunksAreLocatedAsHdf5LocatesThem) {
       {
         const auto access = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_FILE_ACCESS), "make properties");
         if (latest) H5Pset_libver_bounds(access.get(), H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
-        const auto file = hdf5::own<hdf5::File>(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), "create");
+        const auto file =
+            hdf5::own<hdf5::File>(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), "create");
         const auto creation = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_DATASET_CREATE), "make properties");
         const std::array<hsize_t, 3> chunk{1, 2, 3};
         const std::array<hsize_t, 3> size{chunks, 2, 3};
         const std::array<hsize_t, 3> most{growing ? H5S_UNLIMITED : chunks, 2, 3};
         H5Pset_chunk(creation.get(), 3, chunk.data());
-        const auto space = hdf5::own<hdf5::Dataspace>(H5Screate_simple(3, size.data(), most.data()), "make a dataspace");
-        const auto dataset = hdf5::own<hdf5::Dataset>(H5Dcreate2(file.get(), "/data", H5T_NATIVE_UINT8, space.get(),
-                                                                 H5P_DEFAULT, creation.get(), H5P_DEFAULT), "create");
+        const auto space =
+            hdf5::own<hdf5::Dataspace>(H5Screate_simple(3, size.data(), most.data()), "make a dataspace");
+        const auto dataset = hdf5::own<hdf5::Dataset>(
+            H5Dcreate2(file.get(), "/data", H5T_NATIVE_UINT8, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+            "create");
         for (hsize_t index = 0; index < chunks; index += 1 + index % 2) {  // Some are never written.
           const std::array<hsize_t, 3> corner{index, 0, 0};
           const std::array<char, 6> bytes{static_cast<char>(index)};

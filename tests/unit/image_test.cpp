@@ -95,7 +95,8 @@ TEST_F(ImageFile, PagesAndStacksAreAveraged) {
   std::vector<double> mean(pixels);
   for (std::uint64_t frame = 0; frame < 4; ++frame) {
     const auto one = numbers(PixelType::u16, frame);
-    for (std::size_t pixel = 0; pixel < pixels; ++pixel) mean[pixel] += one[pixel] / 4.0;  // Exact: quarters of integers.
+    for (std::size_t pixel = 0; pixel < pixels; ++pixel)
+      mean[pixel] += one[pixel] / 4.0;  // Exact: quarters of integers.
   }
   EXPECT_EQ(read_image(at("stack.tif")).values, mean);
   EXPECT_EQ(read_image(at("stack.h5")).values, mean);
@@ -132,7 +133,8 @@ TEST_F(ImageFile, EveryNumpyTypeIsRead) {
     const Image image = read_image(at("image.npy"));
     EXPECT_EQ(image.rows, 2u);
     EXPECT_EQ(image.columns, 3u);
-    EXPECT_EQ(image.values, (std::vector<double>{0, 1, 2, static_cast<double>(low), static_cast<double>(high), 5})) << type;
+    EXPECT_EQ(image.values, (std::vector<double>{0, 1, 2, static_cast<double>(low), static_cast<double>(high), 5}))
+        << type;
   };
   check.operator()<std::uint8_t>("|b1", 0, 1);
   check.operator()<std::uint8_t>("|u1", 0, 255);
@@ -274,7 +276,8 @@ TEST_F(SeriesFile, WhatIsNoSeriesIsRefusedWithWhatIsThere) {
   EXPECT_NE(refused("/entry/image").find("data.h5::/entry/image: has 2 dimensions"), std::string::npos);
   EXPECT_NE(refused("/entry/title").find("of type string, expected numbers"), std::string::npos);
   EXPECT_NE(refused("/entry/ring").find("there is no 'ring' in /entry (it holds image, lost, ring_current, title)"),
-            std::string::npos) << refused("/entry/ring");
+            std::string::npos)
+      << refused("/entry/ring");
   EXPECT_NE(refused("/entry").find("is a group, expected a dataset"), std::string::npos);
   EXPECT_NE(refused("/entry/lost").find("gone.h5::/monitor is broken"), std::string::npos) << refused("/entry/lost");
   EXPECT_NE(refusal([&] { static_cast<void>(read_series(folder / "absent.h5", "/x")); }).find("absent.h5"),
@@ -291,8 +294,9 @@ TEST_F(SeriesFile, AVirtualSeriesWithoutItsSourceIsRefusedNotFilledIn) {
     const hsize_t size = 3;
     const auto space = hdf5::own<hdf5::Dataspace>(H5Screate_simple(1, &size, nullptr), "make a dataspace");
     H5Pset_virtual(creation.get(), space.get(), "gone.h5", "/monitor", space.get());
-    const auto dataset = hdf5::own<hdf5::Dataset>(H5Dcreate2(file.get(), "/monitor", H5T_NATIVE_DOUBLE, space.get(),
-                                                             H5P_DEFAULT, creation.get(), H5P_DEFAULT), "create");
+    const auto dataset = hdf5::own<hdf5::Dataset>(
+        H5Dcreate2(file.get(), "/monitor", H5T_NATIVE_DOUBLE, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+        "create");
   }
   EXPECT_NE(refusal([&] { static_cast<void>(read_series(folder / "virtual.h5", "/monitor")); }).find("virtual dataset"),
             std::string::npos);

@@ -41,10 +41,13 @@ TEST(NaturalOrder, NumbersBeyondAnyIntegerAreCompared) {
 }
 
 TEST(NaturalOrder, FilesOfAFolderStayTogether) {
-  EXPECT_EQ(sorted({"run-2/a1", "run/a2", "run-2/a0", "run/a10"}), (Names{"run/a2", "run/a10", "run-2/a0", "run-2/a1"}));
+  EXPECT_EQ(sorted({"run-2/a1", "run/a2", "run-2/a0", "run/a10"}),
+            (Names{"run/a2", "run/a10", "run-2/a0", "run-2/a1"}));
 }
 
-TEST(NaturalOrder, AShorterNameComesFirst) { EXPECT_EQ(sorted({"scan_1b", "scan_1", "scan"}), (Names{"scan", "scan_1", "scan_1b"})); }
+TEST(NaturalOrder, AShorterNameComesFirst) {
+  EXPECT_EQ(sorted({"scan_1b", "scan_1", "scan"}), (Names{"scan", "scan_1", "scan_1b"}));
+}
 
 TEST(NaturalOrder, NothingGivesNothing) { EXPECT_TRUE(natural_order({}).empty()); }
 
