@@ -48,6 +48,5 @@ namespace detail {
 }  // namespace annulus
 
 /// Checks a contract between our own parts, in every build type. Cheap conditions only: never per pixel.
-#define ANNULUS_EXPECT(condition)    \
-  ((condition) ? static_cast<void>(0) \
-               : ::annulus::detail::contract_broken(#condition, __FILE__, __LINE__))
+#define ANNULUS_EXPECT(condition) \
+  ((condition) ? static_cast<void>(0) : ::annulus::detail::contract_broken(#condition, __FILE__, __LINE__))

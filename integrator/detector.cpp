@@ -167,9 +167,10 @@ std::size_t edit_distance(std::string_view from, std::string_view to) {
   for (std::size_t rank = 0; rank < near.size(); ++rank) {
     message += fmt::format("{}{}", rank == 0 ? "; did you mean " : ", ", near[rank].second);
   }
-  message += fmt::format("{} Known are the families Eiger, Eiger2, Eiger2CdTe, Pilatus, PilatusCdTe, Pilatus4, "
-                         "Pilatus4_CdTe; any other flat detector is '{}' with pixel1, pixel2 and max_shape",
-                         near.empty() ? "." : "?", plain_name);
+  message += fmt::format(
+      "{} Known are the families Eiger, Eiger2, Eiger2CdTe, Pilatus, PilatusCdTe, Pilatus4, "
+      "Pilatus4_CdTe; any other flat detector is '{}' with pixel1, pixel2 and max_shape",
+      near.empty() ? "." : "?", plain_name);
   throw InputError(message);
 }
 
@@ -221,8 +222,8 @@ double pixel_size_of(std::string_view detector, std::string_view key, const Json
 Orientation orientation_of(std::string_view detector, const Json& value) {
   const double number = value.is_number() ? value.get<double>() : -1.0;
   if (number == 0.0) return Orientation::bottom_right;  // "not specified"
-  for (const Orientation orientation : {Orientation::top_left, Orientation::top_right, Orientation::bottom_right,
-                                        Orientation::bottom_left}) {
+  for (const Orientation orientation :
+       {Orientation::top_left, Orientation::top_right, Orientation::bottom_right, Orientation::bottom_left}) {
     if (number == static_cast<double>(orientation)) return orientation;
   }
   throw_bad_config(detector, "orientation", value.dump(), "1, 2, 3 or 4");
@@ -253,8 +254,8 @@ Config parse_config(std::string_view detector, const Model* model, std::string_v
     } else if (key == "module_size" && model != nullptr) {
       const Family& family = family_of(*model);
       if (shape_of(detector, key, value) != std::pair{family.module_rows, family.module_columns}) {
-        throw_bad_config(detector, key, value.dump(), fmt::format("[{}, {}], as the detector is made",
-                                                                  family.module_rows, family.module_columns));
+        throw_bad_config(detector, key, value.dump(),
+                         fmt::format("[{}, {}], as the detector is made", family.module_rows, family.module_columns));
       }
     } else if (key == "splinefile" || key == "x_offset_file" || key == "y_offset_file") {
       throw_bad_config(detector, written_key, value.dump(), "none: distorted detectors are not supported");
@@ -296,8 +297,8 @@ std::vector<std::uint8_t> Detector::mask() const {
   const Model* model = model_named(name);
   if (model == nullptr || pixels.empty()) return pixels;
   const Family& family = family_of(*model);
-  const auto masked_rows = masked_lines(rows, binning_of(pixel1_m, family.pixel_m), family.module_rows,
-                                        family.gap_rows, 0, 0);
+  const auto masked_rows =
+      masked_lines(rows, binning_of(pixel1_m, family.pixel_m), family.module_rows, family.gap_rows, 0, 0);
   const auto masked_columns = masked_lines(columns, binning_of(pixel2_m, family.pixel_m), family.module_columns,
                                            family.gap_columns, family.seam_before, family.seam_after);
   for (std::size_t row = 0; row < rows; ++row) {
@@ -337,8 +338,7 @@ Detector make_detector(std::string_view name, std::string_view config_json) {
   detector.rows /= binning_of(detector.pixel1_m, physical_pixel_m);
   detector.columns /= binning_of(detector.pixel2_m, physical_pixel_m);
   if (!detector.has_shape()) {
-    throw_bad_config(detector.name, "pixel1, pixel2",
-                     fmt::format("{} m, {} m", detector.pixel1_m, detector.pixel2_m),
+    throw_bad_config(detector.name, "pixel1, pixel2", fmt::format("{} m, {} m", detector.pixel1_m, detector.pixel2_m),
                      fmt::format("{} m, or some times that of a binned image", physical_pixel_m));
   }
   return detector;
@@ -352,8 +352,8 @@ std::string config_json_of(const Detector& detector) {
   const double physical_pixel_m = model != nullptr ? family_of(*model).pixel_m : 0.0;
   const std::uint32_t binning1 = model != nullptr ? binning_of(detector.pixel1_m, physical_pixel_m) : 1;
   const std::uint32_t binning2 = model != nullptr ? binning_of(detector.pixel2_m, physical_pixel_m) : 1;
-  const bool shape_is_known = model != nullptr && model->rows / binning1 == detector.rows &&
-                              model->columns / binning2 == detector.columns;
+  const bool shape_is_known =
+      model != nullptr && model->rows / binning1 == detector.rows && model->columns / binning2 == detector.columns;
   if (detector.has_shape() && !shape_is_known) {
     config["max_shape"] = {std::uint64_t{detector.rows} * binning1, std::uint64_t{detector.columns} * binning2};
   }

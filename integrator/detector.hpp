@@ -17,10 +17,10 @@ struct Detector {
   std::string name = "Detector";  ///< pyFAI's class name, as a PONI file has it: "Pilatus1M"; "Detector" = a plain one
   std::uint32_t rows = 0;         ///< 0 with a plain detector whose shape is that of the image
   std::uint32_t columns = 0;
-  double pixel1_m = 0.0;          ///< height of a pixel (axis 1, between rows)
-  double pixel2_m = 0.0;          ///< width of a pixel (axis 2, between columns)
+  double pixel1_m = 0.0;  ///< height of a pixel (axis 1, between rows)
+  double pixel2_m = 0.0;  ///< width of a pixel (axis 2, between columns)
   Orientation orientation = Orientation::bottom_right;
-  bool photon_counting = false;   ///< Negative values mark bad pixels (the Dectris families).
+  bool photon_counting = false;  ///< Negative values mark bad pixels (the Dectris families).
 
   /// [rows * columns] 1 = not a pixel (gap between modules, or the wide pixels of CdTe sensors), 0 = a pixel.
   [[nodiscard]] std::vector<std::uint8_t> mask() const;

@@ -13,9 +13,15 @@ std::array<double, 9> rotation_matrix(const Geometry& geometry) {
   const double cos2 = std::cos(geometry.rot2_rad);
   const double sin3 = std::sin(geometry.rot3_rad);
   const double cos3 = std::cos(geometry.rot3_rad);
-  return {cos2 * cos3, cos3 * sin1 * sin2 - cos1 * sin3, -(cos1 * cos3 * sin2 + sin1 * sin3),
-          cos2 * sin3, cos1 * cos3 + sin1 * sin2 * sin3, cos3 * sin1 - cos1 * sin2 * sin3,
-          sin2,        -cos2 * sin1,                     cos1 * cos2};
+  return {cos2 * cos3,
+          cos3 * sin1 * sin2 - cos1 * sin3,
+          -(cos1 * cos3 * sin2 + sin1 * sin3),
+          cos2 * sin3,
+          cos1 * cos3 + sin1 * sin2 * sin3,
+          cos3 * sin1 - cos1 * sin2 * sin3,
+          sin2,
+          -cos2 * sin1,
+          cos1 * cos2};
 }
 
 kernels::PixelGeometry pixel_geometry(const Geometry& geometry) {
@@ -45,8 +51,7 @@ std::array<double, 3> position_m(const kernels::PixelGeometry& geometry, double 
   const double p2 = geometry.pixel2_m * index2 - geometry.poni2_m;
   const double p3 = geometry.distance_m;
   const std::array<double, 9>& matrix = geometry.rotation;
-  return {matrix[0] * p1 + matrix[1] * p2 + matrix[2] * p3,
-          matrix[3] * p1 + matrix[4] * p2 + matrix[5] * p3,
+  return {matrix[0] * p1 + matrix[1] * p2 + matrix[2] * p3, matrix[3] * p1 + matrix[4] * p2 + matrix[5] * p3,
           matrix[6] * p1 + matrix[7] * p2 + matrix[8] * p3};
 }
 

@@ -141,8 +141,8 @@ Detector detector_of_version_1(const Entries& entries, NumberReader& numbers) {
   if (pixel1_m) config["pixel1"] = *pixel1_m;
   if (pixel2_m) config["pixel2"] = *pixel2_m;
   if (const auto spline = value_of(entries, "splinefile")) {
-    throw InputError(fmt::format("SplineFile: found {}, expected None: distorted detectors are not supported",
-                                 shown(*spline)));
+    throw InputError(
+        fmt::format("SplineFile: found {}, expected None: distorted detectors are not supported", shown(*spline)));
   }
   return make_detector(value_of(entries, "detector").value_or("Detector"), config.dump());
 }
@@ -173,8 +173,8 @@ Geometry parse_poni(std::string_view text, std::string_view source) {
   const Entries entries = trimmed(text).starts_with('{') ? entries_of_json(text, source) : entries_of_lines(text);
   const auto is_known = [&](std::string_view key) { return entries.contains(key); };
   if (std::ranges::none_of(std::array{"distance", "dist", "poni1", "poni2", "detector", "poni_version"}, is_known)) {
-    throw InputError(fmt::format("{}: found none of the keys of a PONI file (Distance, Poni1, Poni2, Detector, ...)",
-                                 source));
+    throw InputError(
+        fmt::format("{}: found none of the keys of a PONI file (Distance, Poni1, Poni2, Detector, ...)", source));
   }
 
   const double version = version_of(entries, source);
@@ -228,8 +228,8 @@ Geometry read_poni(const std::filesystem::path& file) {
   if (stream.bad()) throw InputError(fmt::format("{}: cannot be read", file.string()));
   text.resize(static_cast<std::size_t>(stream.gcount()));
   if (text.size() > largest_bytes) {
-    throw InputError(fmt::format("{}: found more than {} MiB, expected a PONI file", file.string(),
-                                 largest_bytes >> 20U));
+    throw InputError(
+        fmt::format("{}: found more than {} MiB, expected a PONI file", file.string(), largest_bytes >> 20U));
   }
   return parse_poni(text, file.string());
 }
@@ -264,15 +264,10 @@ void write_poni(const Geometry& geometry, const std::filesystem::path& file) {
 std::string poni_json(const Geometry& geometry) {
   Json config = Json::parse(config_json_of(geometry.detector));
   config["orientation"] = static_cast<int>(geometry.detector.orientation);
-  Json json = {{"poni_version", 2.1},
-               {"dist", geometry.distance_m},
-               {"poni1", geometry.poni1_m},
-               {"poni2", geometry.poni2_m},
-               {"rot1", geometry.rot1_rad},
-               {"rot2", geometry.rot2_rad},
-               {"rot3", geometry.rot3_rad},
-               {"detector", geometry.detector.name},
-               {"detector_config", std::move(config)}};
+  Json json = {
+      {"poni_version", 2.1},       {"dist", geometry.distance_m},        {"poni1", geometry.poni1_m},
+      {"poni2", geometry.poni2_m}, {"rot1", geometry.rot1_rad},          {"rot2", geometry.rot2_rad},
+      {"rot3", geometry.rot3_rad}, {"detector", geometry.detector.name}, {"detector_config", std::move(config)}};
   if (geometry.wavelength_m) json["wavelength"] = *geometry.wavelength_m;
   return json.dump();
 }

@@ -21,12 +21,12 @@ inline constexpr double hc_kev_angstrom = 12.398419843320026;
 
 /// A unit of the radial axis, under pyFAI's name.
 struct RadialUnit {
-  std::string_view name;        ///< "2th_deg"
-  kernels::RadialSpace space;   ///< what is binned, in rad, nm^-1 or m
-  double scale;                 ///< value in this unit = scale * internal value
-  std::string_view axis_name;   ///< dataset name in the volume: "2th", "q", "r"
-  std::string_view symbol;      ///< "deg", "rad", "nm^-1", "A^-1", "mm", "m"
-  std::string_view label;       ///< long name for plots
+  std::string_view name;       ///< "2th_deg"
+  kernels::RadialSpace space;  ///< what is binned, in rad, nm^-1 or m
+  double scale;                ///< value in this unit = scale * internal value
+  std::string_view axis_name;  ///< dataset name in the volume: "2th", "q", "r"
+  std::string_view symbol;     ///< "deg", "rad", "nm^-1", "A^-1", "mm", "m"
+  std::string_view label;      ///< long name for plots
 };
 
 /// Throws InputError naming the units that there are.

@@ -10,9 +10,9 @@ namespace annulus::kernels {
 
 /// The rules of a scan; a value is bad when any rule that is on says so. A value that is not finite always is.
 struct BadPixelRules {
-  bool type_maximum = true;   ///< The largest value of an unsigned integer type (saturated or masked by the detector).
-  bool negative = false;      ///< Negative counts of a signed type: photon-counting detectors mark masked pixels so.
-  bool dummy_on = false;      ///< Values within delta_dummy of dummy.
+  bool type_maximum = true;  ///< The largest value of an unsigned integer type (saturated or masked by the detector).
+  bool negative = false;     ///< Negative counts of a signed type: photon-counting detectors mark masked pixels so.
+  bool dummy_on = false;     ///< Values within delta_dummy of dummy.
   double dummy = 0.0;
   double delta_dummy = 0.0;
 };

@@ -1,7 +1,7 @@
 #include "kernels/engine.hpp"
 
-#include "kernels/openmp/openmp_engine.hpp"
 #include "kernels/opencl/opencl_engine.hpp"
+#include "kernels/openmp/openmp_engine.hpp"
 #include "kernels/reference/reference_engine.hpp"
 
 namespace annulus::kernels {

@@ -1,8 +1,8 @@
 // The compute engine: one interface, three backends (reference, openmp, opencl) that must agree.
 //
 // An engine holds one integration matrix on its own device and multiplies batches of frames with it. With c the weights
-// of a bin's row, x the raw frame, w the pixel normalisation, d the dark and m the frame's monitor, over the pixels that
-// are good in that frame:
+// of a bin's row, x the raw frame, w the pixel normalisation, d the dark and m the frame's monitor, over the pixels
+// that are good in that frame:
 //
 //     S = sum c x - sum c d      N = m sum c w      V = sum c^2 var(x)      I = S / N      sigma = sqrt(V) / N
 //
@@ -67,9 +67,9 @@ class Engine {
 
 /// Which device an engine shall use.
 struct DeviceChoice {
-  std::string spec;          ///< "" = by node-local rank; "P:D" platform and device number; else part of a device's name
-  int node_rank = 0;         ///< This rank's number among those of its node
-  int threads = 0;           ///< Host threads; 0 = OpenMP's default
+  std::string spec;   ///< "" = by node-local rank; "P:D" platform and device number; else part of a device's name
+  int node_rank = 0;  ///< This rank's number among those of its node
+  int threads = 0;    ///< Host threads; 0 = OpenMP's default
 };
 
 /// A device that OpenCL offers.

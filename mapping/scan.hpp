@@ -22,8 +22,8 @@ struct Scan {
   ScanKind kind = ScanKind::map;
   std::uint64_t slow = 0;
   std::uint64_t fast = 0;
-  bool zigzag = false;            ///< Odd lines run backwards.
-  std::int64_t offset = 0;        ///< Number of frames before the first point (negative: first points without a frame).
+  bool zigzag = false;      ///< Odd lines run backwards.
+  std::int64_t offset = 0;  ///< Number of frames before the first point (negative: first points without a frame).
   ScanAxis slow_axis;
   ScanAxis fast_axis;
 

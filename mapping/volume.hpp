@@ -23,17 +23,17 @@ namespace annulus::mapping {
 /// All that the volume says beside the data.
 struct VolumeDescription {
   Scan scan;
-  std::string radial_name;      ///< "2th", "q", "r"
-  std::string radial_unit;      ///< "deg", "nm^-1", ...
-  std::string radial_label;     ///< for plots
-  std::vector<double> radial;   ///< [bins] in radial_unit
+  std::string radial_name;     ///< "2th", "q", "r"
+  std::string radial_unit;     ///< "deg", "nm^-1", ...
+  std::string radial_label;    ///< for plots
+  std::vector<double> radial;  ///< [bins] in radial_unit
   bool errors = false;
   std::vector<double> monitor;  ///< [slow * fast], as used; 1 where there is none
   std::vector<FrameList::Input> inputs;
   std::string configuration_json;  ///< pyFAI's worker configuration: poni dictionary, unit, nbpt_rad, shape, ...
   std::string command_line;
   std::string version;
-  std::string fingerprint;      ///< identifies input and settings: a resumed run must have the same
+  std::string fingerprint;  ///< identifies input and settings: a resumed run must have the same
 };
 
 /// Creates the file (rank 0 alone, serial driver). It is written beside its final name and renamed when complete, so a

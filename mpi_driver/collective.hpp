@@ -28,8 +28,8 @@ struct Stop {
 /// This rank's number among the ranks of its node. Collective.
 [[nodiscard]] int node_rank_of(MPI_Comm comm);
 
-/// Runs `step` on every rank; when it throws on any, rank 0 prints each different message once and all ranks throw Stop:
-/// bad_input when every failure was an InputError, else failed. Collective.
+/// Runs `step` on every rank; when it throws on any, rank 0 prints each different message once and all ranks throw
+/// Stop: bad_input when every failure was an InputError, else failed. Collective.
 void together(MPI_Comm comm, const std::function<void()>& step);
 
 /// Sends rank 0's bytes to all, of any length. Collective.

@@ -14,8 +14,8 @@ namespace po = boost::program_options;
 ExitCode command_devices(const std::vector<std::string>& arguments, MPI_Comm comm) {
   const bool root = rank_of(comm) == 0;
   po::options_description options("Options");
-  options.add_options()("device", po::value<std::string>()->default_value(""), "as for map and tomo")(
-      "help,h", "show this help");
+  options.add_options()("device", po::value<std::string>()->default_value(""), "as for map and tomo")("help,h",
+                                                                                                      "show this help");
   bool help = false;
   std::string spec;
   together(comm, [&] {

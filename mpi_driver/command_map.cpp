@@ -16,9 +16,7 @@
 namespace annulus::driver {
 namespace {
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 /// opencl where a GPU is, else openmp: on a CPU our own code is faster than any OpenCL driver's.
 kernels::Backend automatic_backend() {
@@ -136,8 +134,7 @@ ExitCode command_map(mapping::ScanKind kind, const std::vector<std::string>& arg
   together(comm, [&] {
     if (!root || options.output_mode == OutputMode::resume) return;
     preparation->description.radial = integrator->radial();
-    mapping::create_volume(experiment.output, preparation->description,
-                           options.output_mode == OutputMode::overwrite);
+    mapping::create_volume(experiment.output, preparation->description, options.output_mode == OutputMode::overwrite);
   });
   std::optional<mapping::VolumeWriter> writer;
   together(comm, [&] { writer.emplace(experiment.output, comm); });

@@ -169,8 +169,8 @@ ExitCode command_simulate(const std::vector<std::string>& arguments, MPI_Comm co
   if (root) {
     const double elapsed_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     std::cout << fmt::format("{}: {} frames in {} data files, {:.1f} MB, {:.1f} s\n",
-                             (options.folder / "scan_master.h5").string(), simulated->frames(),
-                             simulated->data_files(), static_cast<double>(all_bytes) / 1e6, elapsed_s);
+                             (options.folder / "scan_master.h5").string(), simulated->frames(), simulated->data_files(),
+                             static_cast<double>(all_bytes) / 1e6, elapsed_s);
   }
   return ExitCode::ok;
 }

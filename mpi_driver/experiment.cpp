@@ -61,8 +61,11 @@ integrator::IntegrationSettings settings_of(const Json& json) {
 }
 
 Json scan_json(const mapping::Scan& scan) {
-  return {{"kind", static_cast<int>(scan.kind)}, {"slow", scan.slow},     {"fast", scan.fast},
-          {"zigzag", scan.zigzag},               {"offset", scan.offset}};
+  return {{"kind", static_cast<int>(scan.kind)},
+          {"slow", scan.slow},
+          {"fast", scan.fast},
+          {"zigzag", scan.zigzag},
+          {"offset", scan.offset}};
 }
 
 mapping::Scan scan_of(const Json& json) {

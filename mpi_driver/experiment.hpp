@@ -23,9 +23,9 @@ struct LineBlock {
 struct Experiment {
   integrator::IntegrationPlan plan;
   mapping::FrameList frames;
-  mapping::Scan scan;                 ///< axes' positions stay on rank 0: nobody else needs them
-  std::vector<double> monitor;        ///< [points] in grid order, not a number where there is none in the file
-  std::vector<LineBlock> blocks;      ///< the lines that are still to be done
+  mapping::Scan scan;             ///< axes' positions stay on rank 0: nobody else needs them
+  std::vector<double> monitor;    ///< [points] in grid order, not a number where there is none in the file
+  std::vector<LineBlock> blocks;  ///< the lines that are still to be done
   std::filesystem::path output;
   ComputeSettings compute;
 };

@@ -131,8 +131,8 @@ MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::stri
     problems.collect([&] { options.fast = parse_count(text("fast"), "--fast", 1, most_points); });
   }
   if (options.slow > 0 && options.fast > most_points / options.slow) {
-    problems.add(fmt::format("--slow {} times --fast {}: expected at most {} points", options.slow, options.fast,
-                             most_points));
+    problems.add(
+        fmt::format("--slow {} times --fast {}: expected at most {} points", options.slow, options.fast, most_points));
   }
   options.offset = given["offset"].as<std::int64_t>();
   if (std::abs(options.offset) > std::int64_t{1} << 31U) {
@@ -146,9 +146,8 @@ MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::stri
   if (has("keep-going")) options.damaged_files = mapping::DamagedFiles::become_status;
 
   integrator::IntegrationSettings& integration = options.integration;
-  problems.collect([&] {
-    integration.bins = static_cast<std::uint32_t>(parse_count(text("npt"), "--npt", 1, 10'000'000));
-  });
+  problems.collect(
+      [&] { integration.bins = static_cast<std::uint32_t>(parse_count(text("npt"), "--npt", 1, 10'000'000)); });
   integration.unit = text("unit");
   problems.collect([&] { static_cast<void>(integrator::radial_unit(integration.unit)); });
   if (has("radial-range")) {
@@ -184,9 +183,8 @@ MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::stri
     }
     if (!options.compute.backend) options.compute.backend = kernels::Backend::opencl;
   }
-  problems.collect([&] {
-    options.compute.batch = static_cast<std::uint32_t>(parse_count(text("batch"), "--batch", 1, 4096));
-  });
+  problems.collect(
+      [&] { options.compute.batch = static_cast<std::uint32_t>(parse_count(text("batch"), "--batch", 1, 4096)); });
   if (has("threads")) {
     problems.collect(
         [&] { options.compute.threads = static_cast<int>(parse_count(text("threads"), "--threads", 1, 4096)); });

@@ -20,8 +20,8 @@ enum class OutputMode : std::uint8_t { create, overwrite, resume };
 struct ComputeSettings {
   std::optional<kernels::Backend> backend;  ///< none = opencl on a GPU, else openmp
   std::string device;
-  std::uint32_t batch = 32;                 ///< frames that go through the matrix together
-  int threads = 0;                          ///< 0 = OpenMP's default
+  std::uint32_t batch = 32;  ///< frames that go through the matrix together
+  int threads = 0;           ///< 0 = OpenMP's default
 };
 
 struct MapOptions {
@@ -33,8 +33,8 @@ struct MapOptions {
   std::uint64_t fast = 0;
   std::int64_t offset = 0;
   bool zigzag = false;
-  std::string data;          ///< dataset in HDF5 inputs; "" = find it
-  std::string monitor;       ///< dataset in the first HDF5 input; "" = none
+  std::string data;     ///< dataset in HDF5 inputs; "" = find it
+  std::string monitor;  ///< dataset in the first HDF5 input; "" = none
   std::string slow_motor;
   std::string fast_motor;
   std::vector<std::string> dark;

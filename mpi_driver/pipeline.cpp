@@ -20,16 +20,14 @@ namespace annulus::driver {
 namespace {
 using mapping::FrameStatus;
 
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 /// Consecutive points of a block in the order of their frames.
 struct BatchPlan {
   LineBlock block;
   std::uint64_t first = 0;  ///< point of the block, counted in the order of acquisition
   std::uint64_t points = 0;
-  bool last = false;        ///< of its block
+  bool last = false;  ///< of its block
 };
 
 /// A batch on its way; its buffers are used again and again.
@@ -38,13 +36,13 @@ struct Batch {
   std::vector<mapping::EncodedFrame> encoded;
   std::unique_ptr<std::byte[]> decoded;  ///< [points, pixels] of `type`; not zeroed, its pages come with the decoders
   std::size_t decoded_bytes = 0;
-  std::vector<FrameStatus> status;   ///< [points]
+  std::vector<FrameStatus> status;  ///< [points]
   kernels::PixelType type = kernels::PixelType::u16;
   bool is_decoded = false;
 };
 
-/// One thread that runs one task at a time, for as long as it lives: OpenMP keeps a team of threads for each thread that
-/// opens parallel regions, so a new thread for each batch would start a new team for each batch.
+/// One thread that runs one task at a time, for as long as it lives: OpenMP keeps a team of threads for each thread
+/// that opens parallel regions, so a new thread for each batch would start a new team for each batch.
 class LoaderThread {
  public:
   LoaderThread() : thread_([this](const std::stop_token& stop) { loop(stop); }) {}
@@ -173,7 +171,8 @@ class Pipeline {
     batch.encoded.resize(plan.points);
     batch.status.resize(plan.points);
     const std::int64_t first = frame_of(plan.block, plan.first);
-    const std::uint64_t before = std::min<std::uint64_t>(plan.points, first < 0 ? static_cast<std::uint64_t>(-first) : 0);
+    const std::uint64_t before =
+        std::min<std::uint64_t>(plan.points, first < 0 ? static_cast<std::uint64_t>(-first) : 0);
     for (std::uint64_t point = 0; point < before; ++point) batch.encoded[point].status = FrameStatus::missing;
     batch.type = type_of(first);
     if (before < plan.points) {
@@ -281,7 +280,7 @@ class Pipeline {
   std::vector<double> monitor_;
   std::vector<float> intensity_;
   std::vector<float> sigma_;
-  std::vector<float> block_intensity_;        // [points of the block, bins]
+  std::vector<float> block_intensity_;  // [points of the block, bins]
   std::vector<float> block_sigma_;
   std::vector<FrameStatus> block_status_;
   std::atomic<double> fetch_s_ = 0.0;
@@ -292,14 +291,12 @@ class Pipeline {
 
 }  // namespace
 
-std::uint64_t Statistics::processed() const {
-  return std::accumulate(frames.begin(), frames.end(), std::uint64_t{0});
-}
+std::uint64_t Statistics::processed() const { return std::accumulate(frames.begin(), frames.end(), std::uint64_t{0}); }
 
 std::uint64_t Statistics::bad() const { return processed() - frames[static_cast<std::size_t>(FrameStatus::ok)]; }
 
-Statistics run_pipeline(const Experiment& experiment, integrator::Integrator& integrator,
-                        mapping::VolumeWriter& writer, SharedCounter& counter, Progress& progress) {
+Statistics run_pipeline(const Experiment& experiment, integrator::Integrator& integrator, mapping::VolumeWriter& writer,
+                        SharedCounter& counter, Progress& progress) {
   return Pipeline(experiment, integrator, writer, counter, progress).run();
 }
 

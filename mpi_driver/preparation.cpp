@@ -41,8 +41,8 @@ std::vector<float> mean_image(const std::vector<std::string>& urls, const char* 
       const mapping::Image image = mapping::read_image(url);
       if (image.rows != detector.rows || image.columns != detector.columns) {
         throw InputError(fmt::format("{} {}: found {} pixels, expected {} as the detector {} has", option, url,
-                                     shape_text(image.rows, image.columns),
-                                     shape_text(detector.rows, detector.columns), detector.name));
+                                     shape_text(image.rows, image.columns), shape_text(detector.rows, detector.columns),
+                                     detector.name));
       }
       sum.resize(image.values.size());
       for (std::size_t pixel = 0; pixel < sum.size(); ++pixel) sum[pixel] += image.values[pixel];
@@ -55,8 +55,7 @@ std::vector<float> mean_image(const std::vector<std::string>& urls, const char* 
   return mean;
 }
 
-std::vector<std::uint8_t> mask_of(const MapOptions& options, const integrator::Detector& detector,
-                                  Problems& problems) {
+std::vector<std::uint8_t> mask_of(const MapOptions& options, const integrator::Detector& detector, Problems& problems) {
   if (options.mask.empty()) return detector.mask();
   std::vector<std::uint8_t> mask;
   problems.collect([&] {
@@ -98,10 +97,9 @@ void check_grid(const MapOptions& options, std::uint64_t frames, Problems& probl
   if (left <= 0) {
     problems.add(fmt::format("--offset {}: found {} frames, expected more than the offset", options.offset, frames));
   } else if (static_cast<std::uint64_t>(left) > points) {
-    problems.add(fmt::format(
-        "the grid is too small: found {} frames{}, expected at most {} (--slow {} x --fast {})", frames,
-        options.offset != 0 ? fmt::format(" less an offset of {}", options.offset) : "", points, options.slow,
-        options.fast));
+    problems.add(fmt::format("the grid is too small: found {} frames{}, expected at most {} (--slow {} x --fast {})",
+                             frames, options.offset != 0 ? fmt::format(" less an offset of {}", options.offset) : "",
+                             points, options.slow, options.fast));
   }
 }
 
@@ -138,8 +136,7 @@ std::vector<double> monitor_of(const mapping::Series& series, const mapping::Sca
     for (std::uint64_t column = 0; column < scan.fast; ++column) {
       const std::int64_t frame = scan.frame_at(line, column);
       if (frame < 0 || static_cast<std::uint64_t>(frame) >= frames) continue;
-      monitor[line * scan.fast + column] =
-          series.values.empty() ? 1.0 : series.values[static_cast<std::size_t>(frame)];
+      monitor[line * scan.fast + column] = series.values.empty() ? 1.0 : series.values[static_cast<std::size_t>(frame)];
     }
   }
   return monitor;
@@ -165,8 +162,7 @@ mapping::ScanAxis axis_of(const std::string& dataset, const mapping::Series& ser
     if (series.values.empty()) {
       axis.positions.push_back(static_cast<double>(index));
     } else {
-      axis.positions.push_back(terms > 0 ? sum / static_cast<double>(terms)
-                                         : std::numeric_limits<double>::quiet_NaN());
+      axis.positions.push_back(terms > 0 ? sum / static_cast<double>(terms) : std::numeric_limits<double>::quiet_NaN());
     }
   }
   return axis;
@@ -185,9 +181,8 @@ Json worker_configuration(const MapOptions& options, const Experiment& experimen
           {"nbpt_azim", nullptr},
           {"unit", settings.unit},
           {"chi_discontinuity_at_0", false},
-          {"polarization_description", settings.corrections.polarisation_factor
-                                           ? Json(*settings.corrections.polarisation_factor)
-                                           : Json(nullptr)},
+          {"polarization_description",
+           settings.corrections.polarisation_factor ? Json(*settings.corrections.polarisation_factor) : Json(nullptr)},
           {"normalization_factor", 1.0},
           {"val_dummy", settings.dummy ? Json(*settings.dummy) : Json(nullptr)},
           {"delta_dummy", settings.dummy ? Json(settings.delta_dummy) : Json(nullptr)},
@@ -226,8 +221,8 @@ std::string fingerprint_of(const Experiment& experiment) {
       {"splitting", settings.splitting == kernels::Splitting::no ? "no" : "bbox"},
       {"error model", name_of(settings.error_model)},
       {"solid angle", settings.corrections.solid_angle},
-      {"polarisation", settings.corrections.polarisation_factor ? Json(*settings.corrections.polarisation_factor)
-                                                                 : Json(nullptr)},
+      {"polarisation",
+       settings.corrections.polarisation_factor ? Json(*settings.corrections.polarisation_factor) : Json(nullptr)},
       {"dummy", settings.dummy ? Json({*settings.dummy, settings.delta_dummy}) : Json(nullptr)},
       {"mask", checksum(experiment.plan.mask)},
       {"dark", checksum(experiment.plan.dark)},
@@ -271,8 +266,8 @@ void check_output(const MapOptions& options, const mapping::FrameList& frames, P
   if (!fs::is_directory(folder, error)) {
     problems.add(fmt::format("--output {}: the folder {} does not exist", options.output.string(), folder.string()));
   } else if (::access(folder.c_str(), W_OK) != 0) {
-    problems.add(fmt::format("--output {}: the folder {} cannot be written to", options.output.string(),
-                             folder.string()));
+    problems.add(
+        fmt::format("--output {}: the folder {} cannot be written to", options.output.string(), folder.string()));
   }
   std::set<fs::path> sources;
   for (const auto& input : frames.inputs) sources.insert(fs::weakly_canonical(input.file, error));
@@ -291,10 +286,10 @@ std::vector<LineBlock> blocks_of(const mapping::Scan& scan, const std::vector<st
   std::vector<LineBlock> blocks;
   for (std::uint64_t line = 0; line < scan.slow; ++line) {
     const auto begin = status.begin() + static_cast<std::ptrdiff_t>(status.empty() ? 0 : line * scan.fast);
-    const bool done = !status.empty() && std::all_of(begin, begin + static_cast<std::ptrdiff_t>(scan.fast),
-                                                     [](std::uint8_t value) {
-                                                       return value == static_cast<std::uint8_t>(mapping::FrameStatus::ok);
-                                                     });
+    const bool done =
+        !status.empty() && std::all_of(begin, begin + static_cast<std::ptrdiff_t>(scan.fast), [](std::uint8_t value) {
+          return value == static_cast<std::uint8_t>(mapping::FrameStatus::ok);
+        });
     if (done) continue;
     if (!blocks.empty() && blocks.back().first + blocks.back().lines == line && blocks.back().lines < lines) {
       ++blocks.back().lines;
@@ -318,8 +313,8 @@ Preparation prepare(const MapOptions& options, int ranks, const std::string& com
     geometry_known = true;
   });
   experiment.plan.settings = options.integration;
-  experiment.frames = mapping::open_frames(mapping::natural_order(options.frames), options.data,
-                                           options.damaged_files, problems);
+  experiment.frames =
+      mapping::open_frames(mapping::natural_order(options.frames), options.data, options.damaged_files, problems);
   if (geometry_known) {
     integrator::Detector& detector = experiment.plan.geometry.detector;
     fit_detector(options, experiment.frames, detector, problems);
@@ -408,18 +403,22 @@ std::string describe(const Preparation& preparation, int ranks) {
   for (const auto& [name, frames] : storages) storage_text += fmt::format("; {} frames: {}", frames, name);
 
   const double pixels = static_cast<double>(experiment.frames.pixels());
-  const double volume = static_cast<double>(scan.points()) * settings.bins * 4.0 * (preparation.description.errors ? 2 : 1);
-  // Two encoded and one decoded batch; the matrix with at most some three weights a pixel in two forms while it is built.
-  const double memory = experiment.compute.batch * pixels * static_cast<double>(widest) * 3.0 + pixels * (48.0 + 3 * 16.0);
+  const double volume =
+      static_cast<double>(scan.points()) * settings.bins * 4.0 * (preparation.description.errors ? 2 : 1);
+  // Two encoded and one decoded batch; the matrix with at most some three weights a pixel in two forms while it is
+  // built.
+  const double memory =
+      experiment.compute.batch * pixels * static_cast<double>(widest) * 3.0 + pixels * (48.0 + 3 * 16.0);
   std::string text;
   text += fmt::format("frames    {} in {} input{}{}\n", experiment.frames.frames(), experiment.frames.inputs.size(),
                       experiment.frames.inputs.size() == 1 ? "" : "s", storage_text);
   text += fmt::format("grid      {} {} x {} {}{}, offset {}\n", scan.slow, scan.slow_axis.name, scan.fast,
                       scan.fast_axis.name, scan.zigzag ? ", zigzag" : "", scan.offset);
-  text += fmt::format("geometry  {} ({} x {}), distance {:.6g} m, PONI {:.6g} {:.6g} m, rotations {:.6g} {:.6g} {:.6g} rad{}\n",
-                      geometry.detector.name, geometry.detector.rows, geometry.detector.columns, geometry.distance_m,
-                      geometry.poni1_m, geometry.poni2_m, geometry.rot1_rad, geometry.rot2_rad, geometry.rot3_rad,
-                      geometry.wavelength_m ? fmt::format(", wavelength {:.6g} m", *geometry.wavelength_m) : "");
+  text += fmt::format(
+      "geometry  {} ({} x {}), distance {:.6g} m, PONI {:.6g} {:.6g} m, rotations {:.6g} {:.6g} {:.6g} rad{}\n",
+      geometry.detector.name, geometry.detector.rows, geometry.detector.columns, geometry.distance_m, geometry.poni1_m,
+      geometry.poni2_m, geometry.rot1_rad, geometry.rot2_rad, geometry.rot3_rad,
+      geometry.wavelength_m ? fmt::format(", wavelength {:.6g} m", *geometry.wavelength_m) : "");
   const auto masked = std::count_if(experiment.plan.mask.begin(), experiment.plan.mask.end(),
                                     [](std::uint8_t value) { return value != 0; });
   text += fmt::format("pixels    {} masked of {}\n", masked, experiment.frames.pixels());

@@ -33,8 +33,8 @@ struct DeviceGeometry {
 static_assert(std::is_trivially_copyable_v<DeviceGeometry> && sizeof(DeviceGeometry) == 15 * 8 + 4 * 4);
 
 DeviceGeometry on_device(const PixelGeometry& geometry) {
-  return {geometry.rotation, geometry.pixel1_m, geometry.pixel2_m,      geometry.distance_m,
-          geometry.poni1_m,  geometry.poni2_m,  geometry.wavelength_m,  geometry.rows,
+  return {geometry.rotation, geometry.pixel1_m, geometry.pixel2_m,     geometry.distance_m,
+          geometry.poni1_m,  geometry.poni2_m,  geometry.wavelength_m, geometry.rows,
           geometry.columns,  geometry.flip1,    geometry.flip2};
 }
 

@@ -93,9 +93,8 @@ class OpenclEngine final : public Engine {
       total_dark_ = runtime_.allocate(sizeof(double) * matrix_.rows, "the bins' darks");
       // The pixel type plays no part in this kernel.
       runtime_.launch(kernel("sum_corrections", PixelType::u16, small_group_frames),
-                      cl::NDRange(std::size_t{matrix_.rows} * entry_lanes_), cl::NDRange(entry_lanes_),
-                      matrix_.offsets, matrix_.pixels, matrix_.weights, normalisation_, dark_, total_norm_,
-                      total_dark_);
+                      cl::NDRange(std::size_t{matrix_.rows} * entry_lanes_), cl::NDRange(entry_lanes_), matrix_.offsets,
+                      matrix_.pixels, matrix_.weights, normalisation_, dark_, total_norm_, total_dark_);
       runtime_.queue().finish();
       has_corrections_ = true;
     });
@@ -154,9 +153,8 @@ class OpenclEngine final : public Engine {
     cl::CommandQueue& queue = runtime_.queue();
     queue.enqueueWriteBuffer(raw_.memory(), CL_FALSE, 0, raw_bytes, part.data);
     queue.enqueueWriteBuffer(monitor_.memory(), CL_FALSE, 0, monitor.size_bytes(), monitor.data());
-    runtime_.launch(kernel("interleave", part.type, group_frames),
-                    cl::NDRange(runtime_.padded(part.pixels), groups), cl::NDRange(runtime_.plain_group_size(), 1),
-                    pixels, frames, raw_, interleaved_);
+    runtime_.launch(kernel("interleave", part.type, group_frames), cl::NDRange(runtime_.padded(part.pixels), groups),
+                    cl::NDRange(runtime_.plain_group_size(), 1), pixels, frames, raw_, interleaved_);
     const std::size_t work_group = std::size_t{group_frames} / lane_frames * entry_lanes_;
     runtime_.launch(kernel("integrate", part.type, group_frames), cl::NDRange(bins * work_group, groups),
                     cl::NDRange(work_group, 1), pixels, frames, bins, bad_pixels_.dummy, bad_pixels_.delta_dummy,

@@ -131,9 +131,10 @@ Buffer::~Buffer() {
 
 Runtime::Runtime(DeviceInfo info) : info_(std::move(info)) {
   if (!info_.float64) {
-    throw InputError(fmt::format("OpenCL device {}:{} ({}) has no float64 (cl_khr_fp64), which annulus needs: choose "
-                                 "another device, or --backend openmp",
-                                 info_.platform, info_.device, info_.name));
+    throw InputError(
+        fmt::format("OpenCL device {}:{} ({}) has no float64 (cl_khr_fp64), which annulus needs: choose "
+                    "another device, or --backend openmp",
+                    info_.platform, info_.device, info_.name));
   }
   run("opening the device", [this] {
     const std::vector<cl::Platform> platforms = all_platforms();
@@ -152,18 +153,20 @@ Buffer Runtime::allocate(std::uint64_t bytes, std::string_view purpose) {
   bytes = std::max<std::uint64_t>(bytes, 1);
   // Checked here, because a driver may grant what it cannot give, and fail only when a kernel needs it.
   if (bytes > largest_buffer_bytes_) {
-    throw DeviceError(fmt::format("OpenCL device {}: no room for {}: {} asked for, but the device grants at most {} a "
-                                  "buffer and has {} of memory",
-                                  info_.name, purpose, readable_bytes(bytes), readable_bytes(largest_buffer_bytes_),
-                                  readable_bytes(info_.memory_bytes)));
+    throw DeviceError(
+        fmt::format("OpenCL device {}: no room for {}: {} asked for, but the device grants at most {} a "
+                    "buffer and has {} of memory",
+                    info_.name, purpose, readable_bytes(bytes), readable_bytes(largest_buffer_bytes_),
+                    readable_bytes(info_.memory_bytes)));
   }
   try {
     return Buffer(cl::Buffer(context_, CL_MEM_READ_WRITE, bytes), bytes, allocated_bytes_);
   } catch (const cl::Error& error) {
-    throw DeviceError(fmt::format("OpenCL device {}: no room for {}: {} asked for, {} allocated so far, {} of device "
-                                  "memory ({}: {})",
-                                  info_.name, purpose, readable_bytes(bytes), readable_bytes(allocated_bytes_),
-                                  readable_bytes(info_.memory_bytes), error.what(), error_name(error.err())));
+    throw DeviceError(
+        fmt::format("OpenCL device {}: no room for {}: {} asked for, {} allocated so far, {} of device "
+                    "memory ({}: {})",
+                    info_.name, purpose, readable_bytes(bytes), readable_bytes(allocated_bytes_),
+                    readable_bytes(info_.memory_bytes), error.what(), error_name(error.err())));
   }
 }
 

@@ -42,13 +42,12 @@ std::vector<RadialInterval> pixel_intervals(const MatrixSpec& spec, int threads,
         filled = row;
       }
       for (std::size_t column = 0; column < columns; ++column) {
-        const double centre = radial_position(geometry, spec.space, static_cast<double>(row) + 0.5,
-                                              static_cast<double>(column) + 0.5);
+        const double centre =
+            radial_position(geometry, spec.space, static_cast<double>(row) + 0.5, static_cast<double>(column) + 0.5);
         const std::size_t pixel = row * columns + column;
-        intervals[pixel] = spec.splitting == Splitting::no
-                               ? RadialInterval{centre, centre}
-                               : bounding_interval(centre, above[column], below[column], below[column + 1],
-                                                   above[column + 1]);
+        intervals[pixel] = spec.splitting == Splitting::no ? RadialInterval{centre, centre}
+                                                           : bounding_interval(centre, above[column], below[column],
+                                                                               below[column + 1], above[column + 1]);
         if (!spec.mask.empty() && spec.mask[pixel] != 0) continue;
         lower = std::min(lower, intervals[pixel].lower);
         upper = std::max(upper, intervals[pixel].upper);

@@ -13,7 +13,8 @@ namespace annulus::kernels::openmp {
 namespace {
 
 /// Parts of the detector that are summed by themselves and then added in order: work for many threads in a small batch.
-/// Fixed by the number of bins alone, since the order of summation follows from it; large outputs get fewer, for memory.
+/// Fixed by the number of bins alone, since the order of summation follows from it; large outputs get fewer, for
+/// memory.
 constexpr std::size_t segments_for(std::size_t bins) { return bins <= 8192 ? 8 : 1; }
 
 /// The sums of one group of frames over one segment; owner of what GroupSums points to.
@@ -134,8 +135,8 @@ class OpenmpEngine final : public Engine {
   }
 
   /// Adds up the segments of one frame in order and divides.
-  void normalise(std::span<SegmentSums> segments, std::size_t lane, std::size_t lanes, double monitor,
-                 float* intensity, float* sigma) const {
+  void normalise(std::span<SegmentSums> segments, std::size_t lane, std::size_t lanes, double monitor, float* intensity,
+                 float* sigma) const {
     for (std::size_t bin = 0; bin < matrix_.bins(); ++bin) {
       const std::size_t place = bin * lanes + lane;
       double signal = 0.0;
@@ -154,8 +155,7 @@ class OpenmpEngine final : public Engine {
       const double normalisation = monitor * (bin_normalisation_[bin] - removed_normalisation);
       // Counted, since a difference of sums over the same pixels need not be exactly zero.
       const bool empty = removed_entries == bin_entries_[bin] || normalisation == 0.0;
-      intensity[bin] =
-          empty ? 0.0F : static_cast<float>((signal - (bin_dark_[bin] - removed_dark)) / normalisation);
+      intensity[bin] = empty ? 0.0F : static_cast<float>((signal - (bin_dark_[bin] - removed_dark)) / normalisation);
       if (sigma == nullptr) continue;
       sigma[bin] = empty ? 0.0F : static_cast<float>(std::sqrt(std::max(variance, 0.0)) / std::abs(normalisation));
     }

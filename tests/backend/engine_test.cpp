@@ -44,8 +44,8 @@ Frames make_frames(PixelType type, std::size_t frames, std::size_t pixels, doubl
 }
 
 Frames make_frames(PixelType type, std::size_t frames, std::size_t pixels, double bad_share, unsigned seed) {
-  return visit_pixel_type(
-      type, [&]<typename Pixel>() { return make_frames<Pixel>(type, frames, pixels, bad_share, seed); });
+  return visit_pixel_type(type,
+                          [&]<typename Pixel>() { return make_frames<Pixel>(type, frames, pixels, bad_share, seed); });
 }
 
 /// An odd-sized, tilted detector: more than one tile of pixels, no size a multiple of anything.
@@ -306,8 +306,7 @@ TEST_P(BackendTest, ARangeThatNoPixelReachesIsAnInputError) {
   EXPECT_THROW(engine()->build_matrix(spec), annulus::InputError);
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, BackendTest,
-                         ::testing::Values(Backend::reference, Backend::openmp, Backend::opencl),
+INSTANTIATE_TEST_SUITE_P(Backends, BackendTest, ::testing::Values(Backend::reference, Backend::openmp, Backend::opencl),
                          [](const auto& backend) { return std::string(name_of(backend.param)); });
 
 }  // namespace

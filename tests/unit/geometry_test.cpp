@@ -158,8 +158,7 @@ TEST(Geometry, PlacesOfPixelsArePyfais) {
     EXPECT_NEAR(std::hypot(x, y), reference.radius_m, error_m);
     EXPECT_NEAR(two_theta_rad(pixels, row, column), reference.two_theta_rad, error_m / ray_m);
     EXPECT_NEAR(chi_rad(pixels, row, column), reference.chi_rad, error_m / reference.radius_m);
-    const double q_per_nm = 4e-9 * pi / reference.wavelength_m *
-                            std::sin(two_theta_rad(pixels, row, column) / 2.0);
+    const double q_per_nm = 4e-9 * pi / reference.wavelength_m * std::sin(two_theta_rad(pixels, row, column) / 2.0);
     EXPECT_NEAR(q_per_nm, reference.q_per_nm, 4e-9 * pi / reference.wavelength_m * error_m / ray_m);
   }
 }

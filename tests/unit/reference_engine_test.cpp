@@ -128,7 +128,8 @@ TEST(ReferenceMatrix, ColumnsSumToOneAndMaskedPixelsHaveNone) {
   spec.mask = mask;
   const CsrMatrix matrix = matrix_of(spec);
   std::vector<double> sums(12);
-  for (std::size_t entry = 0; entry < matrix.pixels.size(); ++entry) sums[matrix.pixels[entry]] += matrix.weights[entry];
+  for (std::size_t entry = 0; entry < matrix.pixels.size(); ++entry)
+    sums[matrix.pixels[entry]] += matrix.weights[entry];
   for (std::size_t pixel = 0; pixel < 12; ++pixel) {
     // At most 8 weights a pixel, each rounded to float32.
     EXPECT_NEAR(sums[pixel], mask[pixel] != 0 ? 0.0 : 1.0, 8 * 6e-8) << "pixel " << pixel;
