@@ -25,6 +25,8 @@ constexpr std::size_t element_size_at = 2;
 constexpr std::size_t block_size_at = 3;
 constexpr std::size_t compression_at = 4;
 
+std::size_t expected_bytes = 0;  // Of a decoded chunk, 0 = any; HDF5 is called by one thread at a time.
+
 bool is_registered = false;  // Belongs to the process, as HDF5's table of filters does.
 
 /// Puts a reason on HDF5's error stack.
@@ -105,6 +107,10 @@ std::size_t decode(std::span<const unsigned> parameters, std::span<const std::by
       return 0;
     }
   }
+  if (expected_bytes != 0 && bytes != expected_bytes) {
+    tell("bitshuffle: chunk of another decoded size");
+    return 0;
+  }
   void* fresh = std::malloc(std::max<std::size_t>(bytes, 1));  // HDF5 releases it with free().
   if (fresh == nullptr) throw std::bad_alloc();
   const std::span<std::byte> out(static_cast<std::byte*>(fresh), bytes);
@@ -178,6 +184,9 @@ void register_bslz4_filter() {
   check(H5Zregister(&filter), "register filter 32008 (bitshuffle) with HDF5");
   is_registered = true;
 }
+
+ExpectChunkBytes::ExpectChunkBytes(std::size_t bytes) { expected_bytes = bytes; }
+ExpectChunkBytes::~ExpectChunkBytes() { expected_bytes = 0; }
 
 bool bitshuffle_readable(unsigned compression) {
   if (compression == bitshuffle_lz4 || compression == bitshuffle_none) {

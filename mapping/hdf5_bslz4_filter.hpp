@@ -7,6 +7,8 @@
 
 #include <hdf5.h>
 
+#include <cstddef>
+
 namespace annulus::mapping::hdf5 {
 
 inline constexpr H5Z_filter_t bitshuffle_filter = 32008;
@@ -21,5 +23,15 @@ void register_bslz4_filter();
 /// Makes H5Dread work for this compression of filter 32008: registers ours for LZ4 and none. Zstandard is left to a
 /// plugin (HDF5_PLUGIN_PATH), which HDF5 can take only while ours is not registered. False when there is no way.
 [[nodiscard]] bool bitshuffle_readable(unsigned compression);
+
+/// While it lives, the filter refuses chunks that do not decode to `bytes`: HDF5 1.10.8 does not look at how much a
+/// filter gives back, and would read behind the end of what a damaged chunk decodes to.
+class ExpectChunkBytes {
+ public:
+  explicit ExpectChunkBytes(std::size_t bytes);
+  ~ExpectChunkBytes();
+  ExpectChunkBytes(const ExpectChunkBytes&) = delete;
+  ExpectChunkBytes& operator=(const ExpectChunkBytes&) = delete;
+};
 
 }  // namespace annulus::mapping::hdf5

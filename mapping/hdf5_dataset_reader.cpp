@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "base/errors.hpp"
+#include "mapping/hdf5_bslz4_filter.hpp"
 #include "mapping/hdf5_chunk_address.hpp"
 #include "mapping/hdf5_input.hpp"
 
@@ -17,6 +18,14 @@ namespace {
 
 // HDF5's own default is 1 MiB: any chunk of several frames would be decoded once for each of them.
 constexpr std::size_t max_chunk_cache_bytes = std::size_t{512} << 20;
+
+/// True when decoding ends with filter 32008, so that it must give whole chunks.
+[[nodiscard]] bool starts_with_bitshuffle(hid_t creation) {
+  if (H5Pget_nfilters(creation) < 1) return false;
+  unsigned flags = 0;
+  std::size_t count = 0;
+  return H5Pget_filter2(creation, 0, &flags, &count, nullptr, 0, nullptr, nullptr) == bitshuffle_filter;
+}
 
 }  // namespace
 
@@ -48,6 +57,11 @@ void DatasetReader::open(const FrameRun& run, std::uint32_t rows, std::uint32_t 
   if (H5Pget_layout(creation.get()) == H5D_CHUNKED) {
     chunk_.resize(description_.single ? 2 : 3);
     H5Pget_chunk(creation.get(), static_cast<int>(chunk_.size()), chunk_.data());
+    if (starts_with_bitshuffle(creation.get())) {
+      const auto type = own<Datatype>(H5Dget_type(dataset_.get()), "get a dataset's type");
+      decoded_bytes_ = H5Tget_size(type.get());
+      for (const hsize_t size : chunk_) decoded_bytes_ *= size;
+    }
     if (description_.storage == Storage::hdf5) enlarge_chunk_cache();
   }
   if (description_.is_virtual) {
@@ -175,6 +189,7 @@ FrameStatus DatasetReader::read(std::uint64_t frame, std::vector<std::byte>& byt
     const auto memory = own<Dataspace>(H5Screate_simple(2, count.data() + 1, nullptr), "make a dataspace");
     bytes.resize(static_cast<std::size_t>(description_.rows) * description_.columns *
                  kernels::size_of(description_.type));
+    const ExpectChunkBytes expect(decoded_bytes_);
     check(H5Dread(dataset_.get(), native_type(description_.type), memory.get(), space.get(), H5P_DEFAULT, bytes.data()),
           "read a frame");
     return FrameStatus::ok;

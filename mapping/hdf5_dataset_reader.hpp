@@ -56,6 +56,7 @@ class DatasetReader {
   bool allocated_ = false;         ///< Contiguous storage was written at all.
   std::uint64_t data_offset_ = 0;  ///< Contiguous: of the first frame.
   std::vector<hsize_t> chunk_;     ///< Extent of a chunk; empty when not chunked.
+  std::size_t decoded_bytes_ = 0;  ///< What filter 32008 must make of a chunk, 0 = not known.
   VirtualMap virtual_map_;
   std::vector<std::optional<bool>> piece_is_complete_;  ///< [pieces], looked at when first needed.
 };

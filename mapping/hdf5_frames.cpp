@@ -469,7 +469,7 @@ class RunFinder {
         found.runs.clear();  // It is there, but no frames by itself: a part of frames, perhaps.
       }
       for (const FoundRun& run : found.runs) found.frames += run.run.frames;
-    } catch (const InputError& error) {
+    } catch (const Error& error) {
       found.why = error.what();
     }
     return found;
@@ -657,16 +657,17 @@ FrameDatasets locate_frames(hid_t file, const fs::path& name, const std::string&
 
 FoundFrames find_frames(const fs::path& file, const std::string& dataset, DamagedFiles damaged, Problems& problems) {
   FoundFrames found;
+  const auto look_into = [&](const std::string& path, hid_t opened, RunFinder& finder) {
+    const Dataset each = open_dataset(opened, file, path);
+    for (FoundRun& run : finder.runs_of(each.get(), shown(file, path))) append(found.runs, std::move(run));
+  };
   problems.collect([&] {
     const File opened = open_for_reading(file);
-    FrameDatasets datasets = locate_frames(opened.get(), file, dataset);
+    FrameDatasets datasets = as_input(file, [&] { return locate_frames(opened.get(), file, dataset); });
     found.input = std::move(datasets.input);
     RunFinder finder(damaged, problems);
     for (const std::string& path : datasets.paths) {
-      problems.collect([&] {
-        const Dataset each = open_dataset(opened.get(), file, path);
-        for (FoundRun& run : finder.runs_of(each.get(), shown(file, path))) append(found.runs, std::move(run));
-      });
+      problems.collect([&] { as_input(file, [&] { look_into(path, opened.get(), finder); }); });
     }
   });
   return found;

@@ -27,6 +27,17 @@ template <typename Get>
   return text;
 }
 
+/// Runs `look`, which looks into `file` for the first time: what fails there is the input's fault, so an IoError (of
+/// damaged metadata) becomes an InputError naming the file.
+template <typename Look>
+decltype(auto) as_input(const std::filesystem::path& file, Look&& look) {
+  try {
+    return look();
+  } catch (const IoError& error) {
+    throw InputError(file.string() + ": is damaged: " + error.what());
+  }
+}
+
 /// Opens for reading, in SWMR mode when a writer has the file open so. `access` is a file access property list.
 /// Throws InputError naming the file: absent, no HDF5 file, truncated, locked by a writer (with the way out).
 [[nodiscard]] File open_for_reading(const std::filesystem::path& file, hid_t access = H5P_DEFAULT);

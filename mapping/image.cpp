@@ -320,35 +320,7 @@ constexpr std::uint64_t max_edf_header = 1 << 20;  // Real ones are 0.5 to 32 Ki
   return image;
 }
 
-}  // namespace
-
-Image read_image(const std::string& url) {
-  fs::path file = url;
-  std::string dataset;
-  std::error_code ignored;
-  // A file may have "::" in its name; one that exists as it stands is meant.
-  if (const std::size_t separator = url.rfind("::"); separator != std::string::npos && !fs::exists(file, ignored)) {
-    file = url.substr(0, separator);
-    dataset = url.substr(separator + 2);
-  }
-  const InputFile input = open_input(file);
-  const FileFormat format = format_of(input);
-  if (!dataset.empty() && format != FileFormat::hdf5) {
-    throw InputError(fmt::format("{}: a dataset is given ({}), but {} is no HDF5 file", url, dataset, file.string()));
-  }
-  switch (format) {
-    case FileFormat::npy: return read_npy(file.string(), input);
-    case FileFormat::edf: return read_edf(file.string(), input);
-    case FileFormat::tiff: return average_frames(url, file, dataset);
-    case FileFormat::hdf5:
-      if (auto image = read_odd_types(file, dataset)) return *std::move(image);
-      return average_frames(url, file, dataset);
-    case FileFormat::unknown: break;
-  }
-  throw InputError(url + ": is no image that annulus reads (TIFF, HDF5, numpy .npy, EDF)");
-}
-
-Series read_series(const fs::path& file, const std::string& dataset) {
+[[nodiscard]] Series read_numbers(const fs::path& file, const std::string& dataset) {
   const hdf5::File opened = hdf5::open_for_reading(file);
   const std::string name = hdf5::shown(file, dataset);
   const hdf5::Dataset data = hdf5::open_dataset(opened.get(), file, dataset);
@@ -372,6 +344,38 @@ Series read_series(const fs::path& file, const std::string& dataset) {
   }
   series.units = hdf5::text_attribute(data.get(), "units");
   return series;
+}
+
+}  // namespace
+
+Image read_image(const std::string& url) {
+  fs::path file = url;
+  std::string dataset;
+  std::error_code ignored;
+  // A file may have "::" in its name; one that exists as it stands is meant.
+  if (const std::size_t separator = url.rfind("::"); separator != std::string::npos && !fs::exists(file, ignored)) {
+    file = url.substr(0, separator);
+    dataset = url.substr(separator + 2);
+  }
+  const InputFile input = open_input(file);
+  const FileFormat format = format_of(input);
+  if (!dataset.empty() && format != FileFormat::hdf5) {
+    throw InputError(fmt::format("{}: a dataset is given ({}), but {} is no HDF5 file", url, dataset, file.string()));
+  }
+  switch (format) {
+    case FileFormat::npy: return read_npy(file.string(), input);
+    case FileFormat::edf: return read_edf(file.string(), input);
+    case FileFormat::tiff: return average_frames(url, file, dataset);
+    case FileFormat::hdf5:
+      if (auto image = hdf5::as_input(file, [&] { return read_odd_types(file, dataset); })) return *std::move(image);
+      return average_frames(url, file, dataset);
+    case FileFormat::unknown: break;
+  }
+  throw InputError(url + ": is no image that annulus reads (TIFF, HDF5, numpy .npy, EDF)");
+}
+
+Series read_series(const fs::path& file, const std::string& dataset) {
+  return hdf5::as_input(file, [&] { return read_numbers(file, dataset); });
 }
 
 }  // namespace annulus::mapping

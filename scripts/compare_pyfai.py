@@ -25,8 +25,8 @@ import hdf5plugin  # noqa: F401  (registers bitshuffle-LZ4 with h5py)
 import numpy
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PROGRAM = ROOT / "build" / "bin" / "annulus"
-SLOW, FAST, BINS = 4, 16, 1000
+PROGRAM = pathlib.Path(os.environ.get("ANNULUS_PROGRAM", ROOT / "build" / "bin" / "annulus"))
+SLOW, FAST, BINS = 8, 16, 1000
 FRAMES = SLOW * FAST
 ROUNDS = 3
 CORES = len(os.sched_getaffinity(0))
@@ -52,7 +52,7 @@ def run(arguments):
 
 
 def simulate(folder):
-    scan = folder / "scan"
+    scan = folder / f"scan-{SLOW}x{FAST}"
     if not (scan / "scan_master.h5").exists():
         # One process with all cores' threads: ranks would share out data files, and there is one.
         run([PROGRAM, "simulate", "-o", scan, "--slow", SLOW, "--fast", FAST, "--detector", "Eiger2CdTe_4M", "--dtype",

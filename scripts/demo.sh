@@ -28,8 +28,7 @@ command=(mpirun -n 2 "${mpirun_options[@]}" "$annulus" tomo
   --monitor /entry/monitor/data
   --slow-motor /entry/sample/rotation --fast-motor /entry/sample/translation
   --error-model poisson --overwrite -o "$volume" "$scan/scan_master.h5")
-printf '  %q' "${command[@]}"
-say "" ""
+say "  ${command[*]}" ""
 "${command[@]}"
 
 cat <<TEXT

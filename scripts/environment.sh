@@ -17,8 +17,13 @@ fi
 # More ranks than cores are wanted on small machines (tests run four ranks on two cores).
 mpirun_options=(--oversubscribe)
 
-say() { printf '%s\n' "$*"; }
+say() { printf '%s\n' "$@"; }
 fail() {
   printf '%s: %s\n' "$(basename "$0")" "$*" >&2
   exit 1
 }
+
+# PoCL and Open MPI learn the machine's memory and cores from there, and end with an abort where they cannot.
+if [ ! -d /proc/self ] || [ ! -d /sys/devices/system ]; then
+  fail "/proc and /sys are not mounted (in a chroot: mount -t proc proc /proc; mount -t sysfs sysfs /sys)"
+fi

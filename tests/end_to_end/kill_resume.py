@@ -26,7 +26,7 @@ import common
 # The longest that mpirun may take to notice a dead rank and end the others.
 LIMIT_S = 10.0
 # How often the scan's frames are given again as input: a job long enough to be hit in its middle, without gigabytes.
-REPEATS = 6
+REPEATS = 5
 
 
 class Failed(Exception):

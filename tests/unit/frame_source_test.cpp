@@ -10,12 +10,14 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "frame_files.hpp"
+#include "kernels/bslz4.hpp"
 #include "mapping/hdf5_chunk_address.hpp"
 #include "mapping/hdf5_dataset_reader.hpp"
 
@@ -572,15 +574,16 @@ TEST_F(FrameSource, FramesThatNoSourceCoversAreMissing) {
   write_source("a.h5", 0, 2);
   {
     const hdf5::File file = create_file(folder / "virtual.h5");
-    write_virtual(file.get(), "/data", PixelType::u16, 4, rows, columns, {{1, 2, "a.h5", "/data", 0, 2}});
+    write_virtual(file.get(), "/data", PixelType::u16, 5, rows, columns,
+                  {{0, 1, "a.h5", "/data", 0, 2}, {3, 1, "a.h5", "/data", 1, 2}});
   }
   FrameReader reader(open_good({folder / "virtual.h5"}));
-  ASSERT_EQ(reader.list().frames(), 4u);
-  const auto fetched = fetch_all(reader, 0, 4);
-  EXPECT_EQ(fetched[0].status, FrameStatus::missing);
-  EXPECT_EQ(fetched[1].status, FrameStatus::ok);
-  EXPECT_TRUE(fetched[2].pixels == frame_pixels(PixelType::u16, 1, pixels));
-  EXPECT_EQ(fetched[3].status, FrameStatus::missing);
+  ASSERT_EQ(reader.list().frames(), 5u);
+  const auto fetched = fetch_all(reader, 0, 5);
+  EXPECT_TRUE(fetched[0].pixels == frame_pixels(PixelType::u16, 0, pixels));
+  EXPECT_TRUE(fetched[3].pixels == frame_pixels(PixelType::u16, 1, pixels));
+  for (const std::size_t frame : {0u, 3u}) EXPECT_EQ(fetched[frame].status, FrameStatus::ok);
+  for (const std::size_t frame : {1u, 2u, 4u}) EXPECT_EQ(fetched[frame].status, FrameStatus::missing);
 }
 
 // ---------------------------------------------------------------------------------------------------- damage
@@ -854,6 +857,27 @@ TEST_F(FrameSource, AChunkOfAnotherDecodedSizeHasTheWrongShape) {
   EXPECT_EQ(fetched[2].status, FrameStatus::ok);
 }
 
+TEST_F(FrameSource, AChunkThatDecodesToLessThanItsSizeIsNotReadBeyond) {
+  // HDF5 takes what a filter gives it for a whole chunk. Here a valid chunk of one frame stands for two frames.
+  {
+    const hdf5::File file = create_file(folder / "frames.h5");
+    const auto dataset =
+        create_dataset(file.get(), "/data", H5T_NATIVE_UINT16, {4, rows, columns},
+                       {.chunked = true, .chunk = {2, rows, columns}, .filter = hdf5::bitshuffle_filter});
+    for (const hsize_t frames : {1u, 2u}) {
+      const auto chunk = kernels::encode_bslz4(stack_pixels(PixelType::u16, 2, frames, pixels), 2);
+      const std::array<hsize_t, 3> corner{2 * (frames - 1), 0, 0};
+      ASSERT_GE(H5Dwrite_chunk(dataset.get(), H5P_DEFAULT, 0, corner.data(), chunk.size(), chunk.data()), 0);
+    }
+  }
+  FrameReader reader(open_good({folder / "frames.h5"}));
+  const auto fetched = fetch_all(reader, 0, 4);
+  EXPECT_EQ(fetched[0].status, FrameStatus::unreadable);
+  EXPECT_EQ(fetched[1].status, FrameStatus::unreadable);
+  EXPECT_TRUE(fetched[2].pixels == frame_pixels(PixelType::u16, 2, pixels));
+  EXPECT_TRUE(fetched[3].pixels == frame_pixels(PixelType::u16, 3, pixels));
+}
+
 TEST_F(FrameSource, AChunkStoredWithoutItsFilterIsRead) {
   {
     const hdf5::File file = create_file(folder / "frames.h5");
@@ -882,6 +906,20 @@ TEST_F(FrameSource, ATruncatedHdf5FileIsAProblem) {
   EXPECT_NE(told.find("frames.h5: cannot be opened as HDF5: truncated file"), std::string::npos) << told;
 }
 
+TEST_F(FrameSource, DamagedMetadataAreAProblemOfTheInput) {
+  const fs::path file = write_source("frames.h5", 0, 2);
+  std::ifstream stream(file, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+  const std::size_t tree = bytes.find("TREE");  // The root group's index.
+  ASSERT_NE(tree, std::string::npos);
+  patch(file, tree, "FREE");
+  EXPECT_NE(problems_of({file}).find("frames.h5: is damaged"), std::string::npos) << problems_of({file});
+  EXPECT_NE(problems_of({file}, "/data").find("frames.h5"), std::string::npos);
+  EXPECT_THROW(static_cast<void>(read_image(file.string())), InputError);
+  EXPECT_THROW(static_cast<void>(read_image(file.string() + "::/data")), InputError);
+  EXPECT_THROW(static_cast<void>(read_series(file, "/data")), InputError);
+}
+
 TEST_F(FrameSource, FilesThatChangeAfterTheFirstLookGiveAStatus) {
   const fs::path file = write_source("frames.h5", 0, 3, {.name = "contiguous"});
   const FrameList list = open_good({file});
@@ -896,6 +934,16 @@ TEST_F(FrameSource, FilesThatChangeAfterTheFirstLookGiveAStatus) {
   {  // HDF5 will not even open it now.
     FrameReader reader(list);
     EXPECT_EQ(fetch_all(reader, 0, 1)[0].status, FrameStatus::unreadable);
+  }
+  {
+    const hdf5::File other = create_file(file);
+    write_stack(other.get(), "/data", PixelType::u16, 2, rows, columns);
+  }
+  {
+    FrameReader shortened(list);
+    const auto fetched = fetch_all(shortened, 0, 3);
+    EXPECT_EQ(fetched[1].status, FrameStatus::ok);
+    EXPECT_EQ(fetched[2].status, FrameStatus::missing);
   }
   {
     const hdf5::File other = create_file(file);
