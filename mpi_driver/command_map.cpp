@@ -104,13 +104,14 @@ ExitCode command_map(mapping::ScanKind kind, const std::vector<std::string>& arg
   Preliminaries before;
 
   double start = now_s();
-  together(comm, [&] { options = parse_map_options(kind, arguments, help); });
+  Problems problems;
+  together(comm, [&] { options = parse_map_options(kind, arguments, help, problems); });
   if (help) {
     if (root) std::cout << *help;
     return ExitCode::ok;
   }
   together(comm, [&] {
-    if (root) preparation = prepare(options, ranks, command_line_of(kind, arguments));
+    if (root) preparation = prepare(options, ranks, command_line_of(kind, arguments), problems);
   });
   before.prepare_s = now_s() - start;
   if (options.dry_run) {

@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "base/problems.hpp"
+#include "base/errors.hpp"
 #include "mpi_driver/option_parsing.hpp"
 
 namespace annulus::driver {
@@ -89,7 +89,7 @@ std::optional<kernels::Backend> parse_backend(const std::string& name) {
 }  // namespace
 
 MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::string>& arguments,
-                             std::optional<std::string>& help) {
+                             std::optional<std::string>& help, Problems& problems) {
   const po::options_description visible = option_table(kind);
   po::options_description all;
   all.add(visible).add_options()("frames", po::value<std::vector<std::string>>()->composing());
@@ -104,7 +104,6 @@ MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::stri
 
   MapOptions options;
   options.kind = kind;
-  Problems problems;
   const auto text = [&](const char* name) { return given[name].as<std::string>(); };
   const auto has = [&](const char* name) { return given.count(name) > 0; };
   const auto required = [&](const char* name, const char* what) {
@@ -148,8 +147,7 @@ MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::stri
   integrator::IntegrationSettings& integration = options.integration;
   problems.collect(
       [&] { integration.bins = static_cast<std::uint32_t>(parse_count(text("npt"), "--npt", 1, 10'000'000)); });
-  integration.unit = text("unit");
-  problems.collect([&] { static_cast<void>(integrator::radial_unit(integration.unit)); });
+  problems.collect([&] { integration.unit = integrator::radial_unit(text("unit")).name; });
   if (has("radial-range")) {
     problems.collect([&] { integration.radial_range = parse_pair(text("radial-range"), "--radial-range"); });
   }
@@ -197,7 +195,6 @@ MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::stri
                         : has("overwrite") ? OutputMode::overwrite
                                            : OutputMode::create;
   options.dry_run = has("dry-run");
-  problems.throw_if_any();
   return options;
 }
 

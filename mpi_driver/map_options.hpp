@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/problems.hpp"
 #include "integrator/integration.hpp"
 #include "kernels/engine.hpp"
 #include "mapping/frame_source.hpp"
@@ -47,9 +48,10 @@ struct MapOptions {
   bool dry_run = false;
 };
 
-/// Parses the arguments after the subcommand. Throws InputError with every problem found. `help` is set when the user
-/// asked for it; then nothing else is.
+/// Parses the arguments after the subcommand. What is wrong with values goes to `problems`, to be told together with
+/// what is wrong with the files; such an option is left at its default. Throws InputError for what is no option at all.
+/// `help` is set when the user asked for it; then nothing else is.
 [[nodiscard]] MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::string>& arguments,
-                                           std::optional<std::string>& help);
+                                           std::optional<std::string>& help, Problems& problems);
 
 }  // namespace annulus::driver

@@ -91,8 +91,8 @@ void fit_detector(const MapOptions& options, const mapping::FrameList& frames, i
 }
 
 void check_grid(const MapOptions& options, std::uint64_t frames, Problems& problems) {
-  if (frames == 0) return;
   const std::uint64_t points = options.slow * options.fast;
+  if (frames == 0 || points == 0) return;  // told already
   const std::int64_t left = static_cast<std::int64_t>(frames) - options.offset;
   if (left <= 0) {
     problems.add(fmt::format("--offset {}: found {} frames, expected more than the offset", options.offset, frames));
@@ -205,8 +205,10 @@ Json worker_configuration(const MapOptions& options, const Experiment& experimen
           {"shape", {experiment.frames.rows, experiment.frames.columns}}};
 }
 
+constexpr const char* input_files = "input files";
+
 /// Everything that the numbers in the volume follow from, as JSON: what a resumed run must have in common.
-std::string fingerprint_of(const Experiment& experiment) {
+std::string fingerprint_of(const MapOptions& options, const Experiment& experiment) {
   const integrator::IntegrationSettings& settings = experiment.plan.settings;
   Json inputs = Json::array();
   for (const auto& input : experiment.frames.inputs) {
@@ -227,19 +229,31 @@ std::string fingerprint_of(const Experiment& experiment) {
       {"mask", checksum(experiment.plan.mask)},
       {"dark", checksum(experiment.plan.dark)},
       {"flat", checksum(experiment.plan.flat)},
+      {"monitor", options.monitor},
       {"grid", {scan.slow, scan.fast, scan.zigzag, scan.offset}},
-      {"input files", inputs}};
+      {input_files, inputs}};
   return json.dump();
 }
 
-/// Names what differs between the run that is resumed and this one.
+/// True when a run with `now` may go on with what a run with `before` left: all is the same, but further input files
+/// may have come behind those of then.
+bool may_resume(const Json& before, const Json& now, const std::string& key) {
+  if (!before.contains(key)) return false;
+  if (key != input_files) return before.at(key) == now.at(key);
+  const Json& old_files = before.at(key);
+  const Json& new_files = now.at(key);
+  return old_files.is_array() && old_files.size() <= new_files.size() &&
+         std::equal(old_files.begin(), old_files.end(), new_files.begin());
+}
+
+/// Names what differs between the run that is resumed and this one; "" when nothing does.
 std::string difference(const std::string& before, const std::string& now) {
   const Json old_run = Json::parse(before, nullptr, false);
   const Json new_run = Json::parse(now);
   if (old_run.is_discarded() || !old_run.is_object()) return "it does not say with which settings";
   std::string names;
   for (const auto& [key, value] : new_run.items()) {
-    if (old_run.contains(key) && old_run.at(key) == value) continue;
+    if (may_resume(old_run, new_run, key)) continue;
     names += names.empty() ? "" : ", ";
     names += key;
     const std::string old_text = old_run.contains(key) ? old_run.at(key).dump() : "nothing";
@@ -302,13 +316,13 @@ std::vector<LineBlock> blocks_of(const mapping::Scan& scan, const std::vector<st
 
 }  // namespace
 
-Preparation prepare(const MapOptions& options, int ranks, const std::string& command_line) {
+Preparation prepare(const MapOptions& options, int ranks, const std::string& command_line, Problems problems) {
   Preparation preparation;
   Experiment& experiment = preparation.experiment;
-  Problems problems;
 
   bool geometry_known = false;
   problems.collect([&] {
+    if (options.poni.empty()) return;  // told already
     experiment.plan.geometry = integrator::read_poni(options.poni);
     geometry_known = true;
   });
@@ -362,14 +376,15 @@ Preparation prepare(const MapOptions& options, int ranks, const std::string& com
   description.configuration_json = worker_configuration(options, experiment).dump(2);
   description.command_line = command_line;
   description.version = version;
-  description.fingerprint = fingerprint_of(experiment);
+  description.fingerprint = fingerprint_of(options, experiment);
 
   std::vector<std::uint8_t> status;
   if (options.output_mode == OutputMode::resume) {
     mapping::VolumeState state = mapping::read_volume_state(options.output);
-    if (state.fingerprint != description.fingerprint) {
-      throw InputError(fmt::format("--resume {}: the file comes from another run; different: {}",
-                                   options.output.string(), difference(state.fingerprint, description.fingerprint)));
+    const std::string other = difference(state.fingerprint, description.fingerprint);
+    if (!other.empty()) {
+      throw InputError(
+          fmt::format("--resume {}: the file comes from another run; different: {}", options.output.string(), other));
     }
     status = std::move(state.status);
     preparation.points_done = static_cast<std::uint64_t>(

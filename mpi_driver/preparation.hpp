@@ -17,9 +17,11 @@ struct Preparation {
 };
 
 /// Reads geometry, images, frames, monitor and motors, checks that they fit each other and that the output can be
-/// written. Writes nothing. Throws InputError with every problem found.
-/// @param ranks  how many ranks will share the lines
-[[nodiscard]] Preparation prepare(const MapOptions& options, int ranks, const std::string& command_line);
+/// written. Writes nothing. Throws InputError with every problem found, those of the options first.
+/// @param ranks     how many ranks will share the lines
+/// @param problems  of the options, as parse_map_options found them
+[[nodiscard]] Preparation prepare(const MapOptions& options, int ranks, const std::string& command_line,
+                                  Problems problems);
 
 /// What a dry run tells: frames, grid, geometry, memory, bytes to read and write.
 [[nodiscard]] std::string describe(const Preparation& preparation, int ranks);

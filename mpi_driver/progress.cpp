@@ -22,6 +22,10 @@ void Progress::update(std::uint64_t done) {
 
 void Progress::finish() {
   if (!shown_) return;
+  if (total_ == 0) {
+    std::cerr << "annulus: nothing is left to do" << std::endl;
+    return;
+  }
   print(total_);
   if (terminal_) std::cerr << '\n';
 }
