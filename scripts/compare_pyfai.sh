@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a frame costs, annulus against pyFAI's diff_map: same simulated 4-megapixel bslz4 scan, same cores, same run.
 #
-# usage: scripts/compare_pyfai.sh [FOLDER]     FOLDER gets the scan (made once) and the results; default: a scratch folder
+# usage: scripts/compare_pyfai.sh [FOLDER]     FOLDER gets the scan (made once) and results; default: a scratch folder
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 

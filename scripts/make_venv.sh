@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the Python environment of the tests, .venv/ of the checkout, from tests/requirements.txt; does nothing when it is
-# there and the requirements are the same.
+# Makes the Python environment of the tests, .venv/ of the checkout, from tests/requirements.txt; does nothing when it
+# is there and the requirements are the same.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 

@@ -3,8 +3,8 @@
 
 usage: kill_resume.py [--kills N] [--seed S]
 
-After each kill: mpirun ends within 10 s with a status other than 0; the file opens; every row marked ok holds the values
-of an undisturbed run, bit for bit; --resume with another number of ranks ends with status 0; the volume then equals the
+After each kill: mpirun ends within 10 s with a status other than 0; the file opens; every row marked ok holds the
+values of an undisturbed run, bit for bit; --resume with another number of ranks ends with status 0; the volume then equals the
 undisturbed one bit for bit.
 """
 
@@ -117,7 +117,7 @@ class KillTest:
         """Rows marked ok are right; returns how many frames are marked ok."""
         left = common.read_volume(self.output)
         done = left.status == common.OK
-        expect(numpy.isin(left.status, (common.NOT_PROCESSED, common.OK)).all(), f"statuses {numpy.unique(left.status)}")
+        expect(numpy.isin(left.status, (common.NOT_PROCESSED, common.OK)).all(), f"status {numpy.unique(left.status)}")
         for name in ("intensity", "errors"):
             expect(common.same_bits(getattr(left, name)[done], getattr(self.undisturbed, name)[done]),
                    f"{name} of frames marked ok differs from the undisturbed run")
@@ -143,7 +143,7 @@ class KillTest:
         done = self.check_remains()
         self.partial += 0 < done < self.undisturbed.status.size
         print(f"kill {number}: {ranks} ranks, rank {victim} killed {delay:.2f} s after the file appeared; "
-              f"mpirun ended {took:.2f} s later with status {status}; {done} of {self.undisturbed.status.size} frames ok; "
+              f"mpirun ended {took:.2f} s later with status {status}; {done} of {self.undisturbed.status.size} ok; "
               f"resumed on {resume_ranks} ranks", flush=True)
         self.check_resumed(resume_ranks)
 

@@ -110,7 +110,7 @@ class SimulatedFrames(common.TestCase):
                 self.frames[frame], bins, unit=unit, method=(split, "csr", "cython"), error_model="poisson",
                 radial_range=radial_range, mask=self.mask, dummy=65535, delta_dummy=0.5,
                 normalization_factor=float(self.monitor[frame]), **arguments)
-            # Counts are positive, so no scale of ours or theirs hides a shift of the axis: a bin is compared to its own.
+            # Counts are positive, so no scale of ours or theirs hides a shift of the axis: a bin meets its own.
             numpy.testing.assert_allclose(volume.radial, expected.radial, rtol=1e-9)
             filled = expected.count > 0
             if radial_range:
@@ -118,7 +118,8 @@ class SimulatedFrames(common.TestCase):
                 # annulus takes the floor, so the first bin alone differs.
                 filled[0] = False
             what = f"{unit}, {split}, {backend}, range {radial_range}, frame {frame}"
-            largest = max(largest, largest_difference(self, volume.intensity[0, frame], expected.intensity, filled, what),
+            largest = max(largest,
+                          largest_difference(self, volume.intensity[0, frame], expected.intensity, filled, what),
                           largest_difference(self, volume.errors[0, frame], expected.sigma, filled, what))
             compared += int(filled.sum())
         print(f"{unit}, {split}, {backend}, range {radial_range}: {compared} bins, "
@@ -141,7 +142,8 @@ class SimulatedFrames(common.TestCase):
     def test_flat_and_dark(self):
         for backend in common.BACKENDS:
             with self.subTest(backend=backend):
-                self.compare(backend=backend, options=["-d", self.scratch / "dark.npy", "-f", self.scratch / "flat.npy"],
+                self.compare(backend=backend,
+                             options=["-d", self.scratch / "dark.npy", "-f", self.scratch / "flat.npy"],
                              dark=self.dark, flat=self.flat)
 
     def test_polarisation_without_solid_angle(self):

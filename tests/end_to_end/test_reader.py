@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Volumes open in what users have: h5py, silx, and pyFAI-diffmap-view's reading functions, units and values included."""
+"""Volumes open in what users have: h5py, silx, and pyFAI-diffmap-view's reading functions, units and values too."""
 
 import subprocess
 import sys

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The simulated scan against its truth: the errors are those of counting, the mean is right, sigma says so.
 
-What each bin must hold is computed here from truth.h5 alone: the noise-free patterns and path integrals give the expected
-counts of every pixel, by pyFAI's geometry and not by annulus's, and pyFAI's matrix sums them into bins. What is left
+What each bin must hold is computed here from truth.h5 alone: the noise-free patterns and path integrals give the
+expected counts of every pixel, by pyFAI's geometry and not by annulus's, and pyFAI's matrix sums them into bins. What is left
 between that and annulus's volume is Poisson noise of known size.
 """
 
@@ -60,7 +60,7 @@ class Truth(common.TestCase):
                     image += weight1 * weight2 * numpy.interp(two_theta, grid, pattern).reshape(mask.shape)
         images *= integrator.solidAngleArray(mask.shape)
 
-        # Saturated pixels are bad in every frame. A dummy leaves the bins' edges to the pixels of the mask, as in annulus.
+        # Saturated pixels are bad in every frame. A dummy leaves the bins' edges to the mask's pixels, as in annulus.
         dummy = -1.0
         cls.intensity, cls.sigma, cls.counts = [], [], []
         for point in range(SLOW * FAST):
@@ -101,7 +101,7 @@ class Truth(common.TestCase):
                       f"{numpy.median(predicted):.3%}; ratio {ratio:.4f} +- {deviation:.4f}, {strong.sum()} bins")
                 self.assertLess(abs(ratio - 1), 5 * deviation)
 
-                # And the errors that annulus writes are those: they follow the found counts, which scatter by 1 / sqrt(n)
+                # And the errors that annulus writes are those: they follow the found counts, scattering by 1 / sqrt(n)
                 # around the expected ones, half of that in sigma. Their mean is lower by terms of 1 / (8 n) only.
                 # Pixels without a count are taken as variance 1 by pyFAI's model, which annulus shares: it shows where
                 # counts are below a few a pixel, so compare where there are many.
