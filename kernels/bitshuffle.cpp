@@ -65,7 +65,7 @@ void shuffle(const std::byte* elements, std::byte* planes, std::size_t groups) {
   }
 }
 
-constexpr Implementation kImplementation = {
+constexpr Implementation implementation = {
     0, {unshuffle<1>, unshuffle<2>, unshuffle<4>, unshuffle<8>}, {shuffle<1>, shuffle<2>, shuffle<4>, shuffle<8>}};
 
 }  // namespace plain
@@ -156,10 +156,10 @@ ANNULUS_TARGET inline Vector transpose_bits_in_words(Vector v) {
 #endif  // __x86_64__
 
 /// In the order of SimdPath.
-constexpr Implementation kImplementations[] = {
-    plain::kImplementation,
+constexpr Implementation implementations[] = {
+    plain::implementation,
 #if defined(__x86_64__)
-    sse2::kImplementation,  avx2::kImplementation, avx512::kImplementation, gfni::kImplementation,
+    sse2::implementation,  avx2::implementation, avx512::implementation, gfni::implementation,
 #endif
 };
 
@@ -200,8 +200,8 @@ void run(SimdPath path, std::array<Implementation::Function, 4> Implementation::
   ANNULUS_EXPECT(path <= available_paths().back());
   const std::size_t groups = in.size() / group_bytes;
   auto chosen = static_cast<std::size_t>(path);
-  while (kImplementations[chosen].tile > groups) --chosen;
-  (kImplementations[chosen].*direction)[index](in.data(), out.data(), groups);
+  while (implementations[chosen].tile > groups) --chosen;
+  (implementations[chosen].*direction)[index](in.data(), out.data(), groups);
 }
 
 }  // namespace

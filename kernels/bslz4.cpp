@@ -12,12 +12,12 @@
 namespace annulus::kernels {
 namespace {
 
-constexpr std::size_t kHeaderBytes = 12;  ///< uint64 decoded size, uint32 block size
-constexpr std::size_t kLengthBytes = 4;   ///< uint32 before each block
-constexpr std::size_t kDefaultBlockBytes = 8192;
+constexpr std::size_t header_bytes = 12;  ///< uint64 decoded size, uint32 block size
+constexpr std::size_t length_bytes = 4;   ///< uint32 before each block
+constexpr std::size_t default_block_bytes = 8192;
 
 /// Blocks up to this size are decoded on the stack, where they stay in the first-level cache: detectors write 8 KiB.
-constexpr std::size_t kStackBlockBytes = 2 * kDefaultBlockBytes;
+constexpr std::size_t stack_block_bytes = 2 * default_block_bytes;
 
 bool is_element_size(std::size_t element_size) {
   return element_size == 1 || element_size == 2 || element_size == 4 || element_size == 8;
@@ -40,9 +40,9 @@ void append_big_endian(Integer value, std::vector<std::byte>& bytes) {
 /// Decodes the next block of `chunk`, which is shortened by it, into `elements`; `planes` has the same size.
 DecodeStatus decode_block(std::span<const std::byte>& chunk, SimdPath path, std::size_t element_size,
                           std::span<std::byte> planes, std::span<std::byte> elements) {
-  if (chunk.size() < kLengthBytes) return DecodeStatus::truncated;
+  if (chunk.size() < length_bytes) return DecodeStatus::truncated;
   const std::size_t length = read_big_endian<std::uint32_t>(chunk);
-  chunk = chunk.subspan(kLengthBytes);
+  chunk = chunk.subspan(length_bytes);
   // LZ4 counts in int. No encoder stores more than the bound: such a length is nonsense, not the sign of a short file.
   if (length > static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(planes.size())))) {
     return DecodeStatus::corrupt;
@@ -62,13 +62,13 @@ DecodeStatus decode_block(std::span<const std::byte>& chunk, SimdPath path, std:
 DecodeStatus decode_bslz4(std::span<const std::byte> chunk, std::size_t element_size, std::span<std::byte> out) {
   ANNULUS_EXPECT(is_element_size(element_size));
   ANNULUS_EXPECT(out.size() % element_size == 0);
-  if (chunk.size() < kHeaderBytes) return DecodeStatus::truncated;
+  if (chunk.size() < header_bytes) return DecodeStatus::truncated;
   if (read_big_endian<std::uint64_t>(chunk) != out.size()) return DecodeStatus::wrong_size;
   std::size_t block_bytes = read_big_endian<std::uint32_t>(chunk.subspan(sizeof(std::uint64_t)));
-  if (block_bytes == 0) block_bytes = kDefaultBlockBytes;
+  if (block_bytes == 0) block_bytes = default_block_bytes;
   const std::size_t group_bytes = 8 * element_size;
   if (block_bytes % group_bytes != 0) return DecodeStatus::corrupt;
-  chunk = chunk.subspan(kHeaderBytes);
+  chunk = chunk.subspan(header_bytes);
 
   const std::size_t raw_bytes = out.size() % group_bytes;
   const std::size_t shuffled_bytes = out.size() - raw_bytes;
@@ -76,7 +76,7 @@ DecodeStatus decode_bslz4(std::span<const std::byte> chunk, std::size_t element_
   block_bytes = std::min(block_bytes, shuffled_bytes);
   if (block_bytes > LZ4_MAX_INPUT_SIZE) return DecodeStatus::corrupt;
 
-  alignas(64) std::array<std::byte, kStackBlockBytes> on_stack;
+  alignas(64) std::array<std::byte, stack_block_bytes> on_stack;
   std::unique_ptr<std::byte[]> on_heap;
   if (block_bytes > on_stack.size()) on_heap = std::make_unique_for_overwrite<std::byte[]>(block_bytes);
   std::byte* const planes = on_heap ? on_heap.get() : on_stack.data();
@@ -96,18 +96,18 @@ DecodeStatus decode_bslz4(std::span<const std::byte> chunk, std::size_t element_
 std::vector<std::byte> encode_bslz4(std::span<const std::byte> in, std::size_t element_size) {
   ANNULUS_EXPECT(is_element_size(element_size));
   ANNULUS_EXPECT(in.size() % element_size == 0);
-  std::array<std::byte, kDefaultBlockBytes> planes;
-  std::array<std::byte, LZ4_COMPRESSBOUND(kDefaultBlockBytes)> compressed;
+  std::array<std::byte, default_block_bytes> planes;
+  std::array<std::byte, LZ4_COMPRESSBOUND(default_block_bytes)> compressed;
   const std::size_t raw_bytes = in.size() % (8 * element_size);
   const std::size_t shuffled_bytes = in.size() - raw_bytes;
   const SimdPath path = available_paths().back();
 
   std::vector<std::byte> chunk;
-  chunk.reserve(kHeaderBytes + in.size() / 2);  // detector frames shrink to a half or less; others let it grow
+  chunk.reserve(header_bytes + in.size() / 2);  // detector frames shrink to a half or less; others let it grow
   append_big_endian<std::uint64_t>(in.size(), chunk);
-  append_big_endian<std::uint32_t>(kDefaultBlockBytes, chunk);
-  for (std::size_t position = 0; position < shuffled_bytes; position += kDefaultBlockBytes) {
-    const std::size_t bytes = std::min(kDefaultBlockBytes, shuffled_bytes - position);
+  append_big_endian<std::uint32_t>(default_block_bytes, chunk);
+  for (std::size_t position = 0; position < shuffled_bytes; position += default_block_bytes) {
+    const std::size_t bytes = std::min(default_block_bytes, shuffled_bytes - position);
     bit_shuffle(path, in.subspan(position, bytes), element_size, std::span(planes).first(bytes));
     const int length =
         LZ4_compress_default(reinterpret_cast<const char*>(planes.data()), reinterpret_cast<char*>(compressed.data()),

@@ -3,7 +3,7 @@
 
 namespace annulus::mapping {
 
-/// Turns off HDF5's printing to standard error (our messages say what failed) and registers our own bslz4 filter.
+/// Turns off HDF5's printing to standard error: our messages say what failed.
 void setup_hdf5();
 
 }  // namespace annulus::mapping

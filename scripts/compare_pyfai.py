@@ -4,8 +4,8 @@
 usage: compare_pyfai.py FOLDER        called by compare_pyfai.sh, which makes the Python environment and builds
 
 Both integrate the same file into 1,000 bins of 2theta, bounding-box splitting, solid angle, Poisson errors, one mask,
-no monitor (diff_map has none), on all cores that this process may use. Runs alternate, and each figure is the median of its
-runs, because machines change their speed by the minute; the ratio is taken inside each round. That the two did the
+no monitor (diff_map has none), on all cores that this process may use. Runs alternate, and each figure is the median of
+its runs, because machines change their speed by the minute; the ratio is taken inside each round. That the two did the
 same work is checked: their volumes must agree.
 """
 
@@ -164,8 +164,8 @@ def main():
 
     print(f"{FRAMES} frames, Eiger2 CdTe 4M (2162 x 2068) uint16, bslz4, {stored / FRAMES / 1e6:.2f} MB a frame "
           f"(ratio {FRAMES * 2162 * 2068 * 2 / stored:.1f}), in page cache; {BINS} bins of 2theta, bbox, Poisson, "
-          f"solid angle; {CORES} cores of {processor()}; median of {ROUNDS} rounds; largest difference of a bin between "
-          f"the two programs {difference:.1e}.\n")
+          f"solid angle; {CORES} cores of {processor()}; median of {ROUNDS} rounds; largest difference of a bin "
+          f"between the two programs {difference:.1e}.\n")
     print("| program | ms a frame | times diff_map | whole command, start-up included, ms a frame | times diff_map |")
     print("|---|---|---|---|---|")
     for name in rows:

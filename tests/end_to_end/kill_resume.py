@@ -4,8 +4,8 @@
 usage: kill_resume.py [--kills N] [--seed S]
 
 After each kill: mpirun ends within 10 s with a status other than 0; the file opens; every row marked ok holds the
-values of an undisturbed run, bit for bit; --resume with another number of ranks ends with status 0; the volume then equals the
-undisturbed one bit for bit.
+values of an undisturbed run, bit for bit; --resume with another number of ranks ends with status 0; the volume then
+equals the undisturbed one bit for bit.
 """
 
 import argparse

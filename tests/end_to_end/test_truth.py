@@ -2,8 +2,8 @@
 """The simulated scan against its truth: the errors are those of counting, the mean is right, sigma says so.
 
 What each bin must hold is computed here from truth.h5 alone: the noise-free patterns and path integrals give the
-expected counts of every pixel, by pyFAI's geometry and not by annulus's, and pyFAI's matrix sums them into bins. What is left
-between that and annulus's volume is Poisson noise of known size.
+expected counts of every pixel, by pyFAI's geometry and not by annulus's, and pyFAI's matrix sums them into bins. What
+is left between that and annulus's volume is Poisson noise of known size.
 """
 
 import math

@@ -28,7 +28,7 @@ class GuardedBuffer {
  public:
   explicit GuardedBuffer(std::size_t capacity) {
     const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    usable_ = (capacity + kMargin + page - 1) / page * page;
+    usable_ = (capacity + margin + page - 1) / page * page;
     mapped_ = usable_ + page;
     void* const address = ::mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (address == MAP_FAILED) throw std::bad_alloc();
@@ -42,17 +42,17 @@ class GuardedBuffer {
   /// The last `size` bytes before the forbidden page; renews the margin before them.
   std::span<std::byte> take(std::size_t size) {
     std::byte* const begin = start_ + usable_ - size;
-    std::fill_n(begin - kMargin, kMargin, kMarginByte);
+    std::fill_n(begin - margin, margin, margin_byte);
     return {begin, size};
   }
 
   [[nodiscard]] static bool margin_intact(std::span<const std::byte> taken) {
-    return std::all_of(taken.data() - kMargin, taken.data(), [](std::byte byte) { return byte == kMarginByte; });
+    return std::all_of(taken.data() - margin, taken.data(), [](std::byte byte) { return byte == margin_byte; });
   }
 
  private:
-  static constexpr std::size_t kMargin = 64;  ///< one vector register of the widest path
-  static constexpr std::byte kMarginByte{0xA5};
+  static constexpr std::size_t margin = 64;  ///< one vector register of the widest path
+  static constexpr std::byte margin_byte{0xA5};
   std::byte* start_ = nullptr;
   std::size_t usable_ = 0;
   std::size_t mapped_ = 0;
@@ -150,7 +150,7 @@ inline std::optional<Bytes> decode_by_definition(std::span<const std::byte> chun
 }
 
 /// Frames that the fuzzer decodes are no larger than this: a hostile header must not make the oracle slow.
-constexpr std::size_t kMaximumFrameBytes = 64 * 1024;
+constexpr std::size_t maximum_frame_bytes = 64 * 1024;
 
 /// Holds the memory that is used again for each input.
 class Bslz4Checker {
@@ -163,11 +163,11 @@ class Bslz4Checker {
   /// Decodes `chunk` as a frame of the size that its header claims (of 64 elements when that is no possible size).
   Outcome check(std::span<const std::byte> chunk, std::size_t element_size) {
     using kernels::DecodeStatus;
-    if (chunk.size() > kMaximumChunkBytes) chunk = chunk.first(kMaximumChunkBytes);
+    if (chunk.size() > maximum_chunk_bytes) chunk = chunk.first(maximum_chunk_bytes);
     std::size_t frame_bytes = 64 * element_size;
     if (chunk.size() >= 8) {
       const std::uint64_t claimed = big_endian(chunk.first(8));
-      if (claimed <= kMaximumFrameBytes && claimed % element_size == 0) frame_bytes = claimed;
+      if (claimed <= maximum_frame_bytes && claimed % element_size == 0) frame_bytes = claimed;
     }
     const auto guarded_chunk = chunk_.take(chunk.size());
     std::copy(chunk.begin(), chunk.end(), guarded_chunk.begin());
@@ -191,9 +191,9 @@ class Bslz4Checker {
   }
 
  private:
-  static constexpr std::size_t kMaximumChunkBytes = 2 * kMaximumFrameBytes;
-  GuardedBuffer chunk_{kMaximumChunkBytes};
-  GuardedBuffer frame_{kMaximumFrameBytes};
+  static constexpr std::size_t maximum_chunk_bytes = 2 * maximum_frame_bytes;
+  GuardedBuffer chunk_{maximum_chunk_bytes};
+  GuardedBuffer frame_{maximum_frame_bytes};
 };
 
 }  // namespace annulus::fuzz

@@ -24,7 +24,7 @@ namespace {
 using fuzz::Bytes;
 using fuzz::Direction;
 
-constexpr std::array<std::size_t, 4> kElementSizes = {1, 2, 4, 8};
+constexpr std::array<std::size_t, 4> element_sizes = {1, 2, 4, 8};
 
 Bytes random_bytes(std::size_t count, std::mt19937_64& random) {
   Bytes bytes(count);
@@ -81,7 +81,7 @@ TEST(BitShuffle, PlainPathComesFirstAndPathsHaveNames) {
 
 TEST(BitShuffle, PlainPathFollowsTheDefinition) {
   std::mt19937_64 random(1);
-  for (const std::size_t element_size : kElementSizes) {
+  for (const std::size_t element_size : element_sizes) {
     for (const std::size_t groups : {0, 1, 2, 3, 17}) {
       const Bytes elements = random_bytes(8 * groups * element_size, random);
       Bytes planes(elements.size());
@@ -98,7 +98,7 @@ TEST(BitShuffle, EveryPathGivesThePlainBytes) {
   std::mt19937_64 random(2);
   int compared = 0;
   for (const SimdPath path : available_paths()) {
-    for (const std::size_t element_size : kElementSizes) {
+    for (const std::size_t element_size : element_sizes) {
       // All sizes around one, two and three tiles of the widest registers, which hold 64 groups; then bitshuffle's
       // block.
       std::vector<std::size_t> sizes{8192 / 8 / element_size};
@@ -131,7 +131,7 @@ TEST(BitShuffle, NeedsNoAlignmentAndTouchesNothingAround) {
   fuzz::GuardedBuffer in_memory(1 << 16);
   fuzz::GuardedBuffer out_memory(1 << 16);
   for (const SimdPath path : available_paths()) {
-    for (const std::size_t element_size : kElementSizes) {
+    for (const std::size_t element_size : element_sizes) {
       for (const std::size_t groups : {1, 15, 16, 31, 33, 63, 64, 65, 127, 131}) {
         const Bytes elements = random_bytes(8 * groups * element_size, random);
         // Both end at a forbidden page: an odd number of groups makes every row and both ends unaligned.
@@ -186,7 +186,7 @@ TEST(Bslz4, DecodesChunksOfBitshuffle) {
 
 TEST(Bslz4, EncodedFramesFollowTheFormat) {
   std::mt19937_64 random(4);
-  for (const std::size_t element_size : kElementSizes) {
+  for (const std::size_t element_size : element_sizes) {
     const std::size_t block = 8192 / element_size;
     for (const std::size_t elements : {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{8}, std::size_t{9},
                                        std::size_t{1000}, block - 1, block, block + 1, block + 8, 3 * block + 77}) {
@@ -212,7 +212,7 @@ TEST(Bslz4, CountsAreCompressed) {
 
 TEST(Bslz4, DecodesEveryBlockSize) {
   std::mt19937_64 random(6);
-  for (const std::size_t element_size : kElementSizes) {
+  for (const std::size_t element_size : element_sizes) {
     const std::size_t group = 8 * element_size;
     const Bytes frame = small_counts(30'011, element_size, random);
     // One group; around the stack buffer of 16 KiB and above; the whole frame; more than the frame; 0 = default.
@@ -290,32 +290,32 @@ TEST(Bslz4, BrokenContractsAreInternalErrors) {
 
 TEST(Bslz4, ManyThreadsDecodeAtOnce) {
   std::mt19937_64 random(10);
-  constexpr std::size_t kThreads = 4;
+  constexpr std::size_t thread_count = 4;
   // Enough for the threads to meet, even where they share one core: several times the some 5 ms of a turn on a core.
-  constexpr int kTurns = 300;
+  constexpr int turns = 300;
   std::vector<Bytes> frames;
   std::vector<Bytes> chunks;
-  for (std::size_t thread = 0; thread < kThreads; ++thread) {
+  for (std::size_t thread = 0; thread < thread_count; ++thread) {
     frames.push_back(small_counts(50'003, 4, random));
     // Blocks of 32 KiB are decoded on the heap, those of 8 KiB on the stack.
     chunks.push_back(fuzz::encode_by_definition(frames.back(), 4, thread == 0 ? 32768 : 8192));
   }
-  std::array<int, kThreads> right{};
-  std::latch start(kThreads);
+  std::array<int, thread_count> right{};
+  std::latch start(thread_count);
   {
     std::vector<std::jthread> threads;
-    for (std::size_t thread = 0; thread < kThreads; ++thread) {
+    for (std::size_t thread = 0; thread < thread_count; ++thread) {
       threads.emplace_back([&, thread] {
         Bytes decoded(frames[thread].size());
         start.arrive_and_wait();
-        for (int turn = 0; turn < kTurns; ++turn) {
+        for (int turn = 0; turn < turns; ++turn) {
           if (decode_bslz4(chunks[thread], 4, decoded) == DecodeStatus::ok && decoded == frames[thread])
             ++right[thread];
         }
       });
     }
   }
-  for (const int count : right) EXPECT_EQ(count, kTurns);
+  for (const int count : right) EXPECT_EQ(count, turns);
 }
 
 /// Changes a chunk in one of the ways that storage or an enemy would.
@@ -333,9 +333,9 @@ Bytes mutated(const Bytes& valid, std::mt19937_64& random) {
         break;
       case 4: chunk.erase(chunk.begin() + static_cast<std::ptrdiff_t>(position)); break;
       case 5: {  // a number of the header or a length becomes an extreme
-        constexpr std::array<std::uint64_t, 6> kExtremes = {0, 1, 0x7FFF'FFFF, 0x8000'0000, 0xFFFF'FFFF, 0x7E00'0001};
+        constexpr std::array<std::uint64_t, 6> extremes = {0, 1, 0x7FFF'FFFF, 0x8000'0000, 0xFFFF'FFFF, 0x7E00'0001};
         const std::size_t field = below(4) * 4;
-        if (field + 4 <= chunk.size()) set_big_endian(chunk, field, 4, kExtremes[below(kExtremes.size())]);
+        if (field + 4 <= chunk.size()) set_big_endian(chunk, field, 4, extremes[below(extremes.size())]);
         break;
       }
       default: {  // a stretch is copied over another
@@ -355,7 +355,7 @@ TEST(Bslz4, KeepsItsPromisesForMutatedChunks) {
     std::size_t element_size;
   };
   std::vector<Seed> seeds;
-  for (const std::size_t element_size : kElementSizes) {
+  for (const std::size_t element_size : element_sizes) {
     for (const std::size_t elements : {1, 9, 64, 203, 1000}) {
       const Bytes frame = small_counts(elements, element_size, random);
       seeds.push_back({fuzz::encode_by_definition(frame, element_size, 16 * 8 * element_size), element_size});
@@ -369,8 +369,8 @@ TEST(Bslz4, KeepsItsPromisesForMutatedChunks) {
   for (const Seed& seed : seeds) {
     ASSERT_EQ(checker.check(seed.chunk, seed.element_size).status, DecodeStatus::ok);
   }
-  constexpr int kMutants = 40'000;
-  for (int mutant = 0; mutant < kMutants; ++mutant) {
+  constexpr int mutants = 40'000;
+  for (int mutant = 0; mutant < mutants; ++mutant) {
     const Seed& seed = seeds[static_cast<std::size_t>(mutant) % seeds.size()];
     const auto outcome = checker.check(mutated(seed.chunk, random), seed.element_size);
     ASSERT_EQ(outcome.broken, nullptr) << "mutant " << mutant << ": " << outcome.broken;
@@ -379,7 +379,7 @@ TEST(Bslz4, KeepsItsPromisesForMutatedChunks) {
   // Every status is met often: the mutations reach all of the decoder.
   for (const auto status :
        {DecodeStatus::ok, DecodeStatus::truncated, DecodeStatus::wrong_size, DecodeStatus::corrupt}) {
-    EXPECT_GT(seen[status], kMutants / 100) << "status " << static_cast<int>(status);
+    EXPECT_GT(seen[status], mutants / 100) << "status " << static_cast<int>(status);
   }
 }
 
