@@ -23,10 +23,10 @@ po::options_description option_table(mapping::ScanKind kind) {
   add("offset,O", po::value<std::int64_t>()->default_value(0), "frames before the first point of the grid");
   add("zigzag", "odd lines run backwards");
   add("data", text()->default_value(""), "path of the frames in HDF5 inputs (default: found by itself)");
-  add("monitor", text()->default_value(""), "path of the monitor, one number a frame, in the first HDF5 input");
+  add("monitor", text()->default_value(""), "path of the monitor, one number a frame, in the HDF5 inputs");
   add("slow-motor", text()->default_value(""), "path of the slow motor's positions, one a frame");
   add("fast-motor", text()->default_value(""), "path of the fast motor's positions, one a frame");
-  add("keep-going", "input files that are damaged become frames with a status instead of an error");
+  add("keep-going", "damaged or missing TIFF files become frames with a status instead of an error");
 
   po::options_description integration("Integration");
   add = integration.add_options();

@@ -216,6 +216,7 @@ std::string fingerprint_of(const MapOptions& options, const Experiment& experime
   }
   const mapping::Scan& scan = experiment.scan;
   const Json json = {
+      {"kind", scan.kind == mapping::ScanKind::tomo ? "tomo" : "map"},
       {"geometry", Json::parse(integrator::poni_json(experiment.plan.geometry))},
       {"bins", settings.bins},
       {"unit", settings.unit},
@@ -266,15 +267,15 @@ void check_output(const MapOptions& options, const mapping::FrameList& frames, P
   if (options.output.empty()) return;
   std::error_code error;
   const bool exists = fs::exists(options.output, error);
-  if (options.output_mode == OutputMode::create && exists) {
-    problems.add(fmt::format("--output {}: found a file, expected none (--overwrite replaces it, --resume goes on)",
-                             options.output.string()));
-  }
-  if (options.output_mode == OutputMode::resume && !exists) {
-    problems.add(fmt::format("--output {}: no such file, so there is nothing to resume", options.output.string()));
-  }
-  if (exists && fs::is_directory(options.output, error)) {
-    problems.add(fmt::format("--output {}: found a folder, expected a file's name", options.output.string()));
+  const std::string output = options.output.string();
+  if (exists && !fs::is_regular_file(options.output, error)) {
+    problems.add(fmt::format("--output {}: found {}, expected a file's name", output,
+                             fs::is_directory(options.output, error) ? "a folder" : "something that is no file"));
+  } else if (options.output_mode == OutputMode::create && exists) {
+    problems.add(
+        fmt::format("--output {}: found a file, expected none (--overwrite replaces it, --resume goes on)", output));
+  } else if (options.output_mode == OutputMode::resume && !exists) {
+    problems.add(fmt::format("--output {}: no such file, so there is nothing to resume", output));
   }
   const fs::path folder = options.output.has_parent_path() ? options.output.parent_path() : fs::path(".");
   if (!fs::is_directory(folder, error)) {
@@ -284,8 +285,16 @@ void check_output(const MapOptions& options, const mapping::FrameList& frames, P
         fmt::format("--output {}: the folder {} cannot be written to", options.output.string(), folder.string()));
   }
   std::set<fs::path> sources;
-  for (const auto& input : frames.inputs) sources.insert(fs::weakly_canonical(input.file, error));
-  for (const auto& run : frames.runs) sources.insert(fs::weakly_canonical(run.file, error));
+  const auto add_source = [&](const fs::path& file) {
+    if (!file.empty()) sources.insert(fs::weakly_canonical(file, error));
+  };
+  for (const auto& input : frames.inputs) add_source(input.file);
+  for (const auto& run : frames.runs) add_source(run.file);
+  add_source(options.poni);
+  std::vector<std::string> images = options.dark;
+  images.insert(images.end(), options.flat.begin(), options.flat.end());
+  images.push_back(options.mask);
+  for (const std::string& url : images) add_source(url.substr(0, url.find("::")));  // FILE::DATASET
   if (exists && sources.contains(fs::weakly_canonical(options.output, error))) {
     problems.add(fmt::format("--output {}: is one of the inputs", options.output.string()));
   }

@@ -223,6 +223,24 @@ class BadInput(common.TestCase):
     def test_overwrite_of_an_input(self):
         self.refuse(*self.tomo("--overwrite", output=self.scan.master), words=["scan_master.h5", "input"])
 
+    def test_overwrite_of_the_geometry_or_the_mask(self):
+        mask = self.scan.folder / "mask.tif"
+        for path in (self.poni, mask):
+            with self.subTest(path.name):
+                before = path.read_bytes()
+                self.refuse(*self.tomo("-m", mask, "--overwrite", output=path), words=[path.name, "input"])
+                self.assertEqual(path.read_bytes(), before)
+
+    def test_output_that_is_no_file(self):
+        self.refuse(*self.tomo("--overwrite", output="/dev/null"), words=["/dev/null", "no file"])
+
+    def test_resume_of_a_map_as_a_tomography(self):
+        path = self.scratch / "map.h5"
+        command, *rest = self.tomo(output=path)
+        self.assertEqual(command, "tomo")
+        common.run("map", *rest)
+        self.refuse(*self.tomo("--resume", output=path), words=["map.h5", "kind"])
+
     def test_opencl_without_a_device(self):
         for ranks in (0, 2):
             with self.subTest(ranks=ranks):
