@@ -65,7 +65,6 @@ struct FrameList {
   std::vector<Input> inputs;
 
   [[nodiscard]] std::uint64_t frames() const;
-  /// The widest pixel type of the runs: what the batches hold when runs differ is each run's own type.
   [[nodiscard]] std::size_t pixels() const { return static_cast<std::size_t>(rows) * columns; }
 };
 
