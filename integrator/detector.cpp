@@ -5,13 +5,16 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
-#include <tuple>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.hpp"
+#include "integrator/detector_registry.hpp"
+#include "integrator/detector_shapes.hpp"
+#include "integrator/spline.hpp"
 
 namespace annulus::integrator {
 namespace {
@@ -19,157 +22,27 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::string_view plain_name = "Detector";
+constexpr std::string_view nexus_name = "NexusDetector";
 
-/// What the modules of a family look like, in pixels, and the size of a pixel.
-struct Family {
-  std::string_view name;
-  std::uint32_t module_rows;
-  std::uint32_t module_columns;
-  std::uint32_t gap_rows;
-  std::uint32_t gap_columns;
-  double pixel_m;
-  /// A CdTe module has a seam of wider pixels along its middle column (module_columns / 2), which are not used:
-  /// `seam_before` columns left of it, and `seam_after` from it on to the right.
-  std::uint32_t seam_before;
-  std::uint32_t seam_after;
-};
-
-struct Model {
-  std::string_view name;
-  std::string_view family;
-  std::uint32_t rows;
-  std::uint32_t columns;
-};
-
-// Names and numbers as in pyFAI 2026.9, detectors/_dectris.py; tests/unit/pyfai_reference.py compares all masks.
-constexpr auto families = std::to_array<Family>({
-    {"Eiger", 514, 1030, 37, 10, 75e-6, 0, 0},
-    {"Eiger2", 512, 1028, 38, 12, 75e-6, 0, 0},
-    {"Eiger2CdTe", 512, 1028, 38, 12, 75e-6, 1, 1},
-    {"Pilatus", 195, 487, 17, 7, 172e-6, 0, 0},
-    {"PilatusCdTe", 195, 487, 17, 7, 172e-6, 1, 2},
-    {"Pilatus4", 255, 513, 20, 7, 150e-6, 0, 0},
-    {"Pilatus4_CdTe", 255, 513, 20, 7, 150e-6, 0, 1},
-});
-
-// A family's own name (shape 0 x 0) is a detector of any shape, which its Detector_config gives.
-constexpr auto models = std::to_array<Model>({
-    {"Eiger", "Eiger", 0, 0},
-    {"Eiger500k", "Eiger", 514, 1030},
-    {"Eiger1M", "Eiger", 1065, 1030},
-    {"Eiger4M", "Eiger", 2167, 2070},
-    {"Eiger9M", "Eiger", 3269, 3110},
-    {"Eiger16M", "Eiger", 4371, 4150},
-    {"Eiger2", "Eiger2", 0, 0},
-    {"Eiger2_250k", "Eiger2", 512, 512},
-    {"Eiger2_500k", "Eiger2", 512, 1028},
-    {"Eiger2_1M", "Eiger2", 1062, 1028},
-    {"Eiger2_1MW", "Eiger2", 512, 2068},
-    {"Eiger2_2MW", "Eiger2", 512, 4148},
-    {"Eiger2_4M", "Eiger2", 2162, 2068},
-    {"Eiger2_9M", "Eiger2", 3262, 3108},
-    {"Eiger2_16M", "Eiger2", 4362, 4148},
-    {"Eiger2CdTe", "Eiger2CdTe", 0, 0},
-    {"Eiger2CdTe_500k", "Eiger2CdTe", 512, 1028},
-    {"Eiger2CdTe_1M", "Eiger2CdTe", 1062, 1028},
-    {"Eiger2CdTe_1MW", "Eiger2CdTe", 512, 2068},
-    {"Eiger2CdTe_2MW", "Eiger2CdTe", 512, 4148},
-    {"Eiger2CdTe_4M", "Eiger2CdTe", 2162, 2068},
-    {"Eiger2CdTe_9M", "Eiger2CdTe", 3262, 3108},
-    {"Eiger2CdTe_16M", "Eiger2CdTe", 4362, 4148},
-    {"Pilatus", "Pilatus", 0, 0},
-    {"Pilatus100k", "Pilatus", 195, 487},
-    {"Pilatus200k", "Pilatus", 407, 487},
-    {"Pilatus300k", "Pilatus", 619, 487},
-    {"Pilatus300kw", "Pilatus", 195, 1475},
-    {"Pilatus900k", "Pilatus", 619, 1475},
-    {"Pilatus1M", "Pilatus", 1043, 981},
-    {"Pilatus2M", "Pilatus", 1679, 1475},
-    {"Pilatus6M", "Pilatus", 2527, 2463},
-    {"PilatusCdTe", "PilatusCdTe", 0, 0},
-    {"PilatusCdTe300k", "PilatusCdTe", 619, 487},
-    {"PilatusCdTe300kw", "PilatusCdTe", 195, 1475},
-    {"PilatusCdTe900kw", "PilatusCdTe", 195, 4439},
-    {"PilatusCdTe1M", "PilatusCdTe", 1043, 981},
-    {"PilatusCdTe2M", "PilatusCdTe", 1679, 1475},
-    {"Pilatus4", "Pilatus4", 0, 0},
-    {"Pilatus4_260k", "Pilatus4", 530, 513},
-    {"Pilatus4_260kw", "Pilatus4", 255, 1033},
-    {"Pilatus4_1M", "Pilatus4", 1080, 1033},
-    {"Pilatus4_2M", "Pilatus4", 1630, 1553},
-    {"Pilatus4_4M", "Pilatus4", 2180, 2073},
-    {"Pilatus4_CdTe", "Pilatus4_CdTe", 0, 0},
-    {"Pilatus4_CdTe_260k", "Pilatus4_CdTe", 530, 513},
-    {"Pilatus4_CdTe_260kw", "Pilatus4_CdTe", 255, 1033},
-    {"Pilatus4_CdTe_1M", "Pilatus4_CdTe", 1080, 1033},
-    {"Pilatus4_CdTe_2M", "Pilatus4_CdTe", 1630, 1553},
-    {"Pilatus4_CdTe_4M", "Pilatus4_CdTe", 2180, 2073},
-});
-
-const Family& family_of(const Model& model) {
-  const auto found = std::ranges::find(families, model.family, &Family::name);
-  ANNULUS_EXPECT(found != families.end());
-  return *found;
-}
-
-/// The model with exactly this class name; nullptr for the plain detector and for names that we do not know.
-const Model* model_named(std::string_view name) {
-  const auto found = std::ranges::find(models, name, &Model::name);
-  return found == models.end() ? nullptr : &*found;
-}
+/// Sizes of a pixel as two programs write them are the same when they differ by less than this part.
+constexpr double same_size = 1e-4;
 
 char lower(char letter) { return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter; }
-
-/// What is compared of a name: lower case, no blanks, '-' or '_', and "cdte" last, since both "Pilatus CdTe 2M" and
-/// "Pilatus 2M CdTe" are in use.
-std::string search_key(std::string_view name) {
-  std::string key;
-  for (const char letter : name) {
-    if (letter != ' ' && letter != '-' && letter != '_') key += lower(letter);
-  }
-  constexpr std::string_view cdte = "cdte";
-  if (const std::size_t place = key.find(cdte); place != std::string::npos) {
-    key.erase(place, cdte.size());
-    key += cdte;
-  }
-  return key;
-}
-
-/// Levenshtein's distance: single-letter insertions, deletions and replacements between two words.
-std::size_t edit_distance(std::string_view from, std::string_view to) {
-  std::vector<std::size_t> costs(to.size() + 1);
-  for (std::size_t place = 0; place < costs.size(); ++place) costs[place] = place;
-  for (std::size_t row = 1; row <= from.size(); ++row) {
-    std::size_t diagonal = std::exchange(costs[0], row);
-    for (std::size_t column = 1; column <= to.size(); ++column) {
-      const std::size_t replaced = diagonal + (from[row - 1] == to[column - 1] ? 0 : 1);
-      diagonal = costs[column];
-      costs[column] = std::min({replaced, costs[column] + 1, costs[column - 1] + 1});
-    }
-  }
-  return costs.back();
-}
 
 [[noreturn]] void throw_unknown(std::string_view name) {
   constexpr std::size_t longest_name = 64;  // far beyond any detector's: keep the message and the search short
   const std::string shown(name.substr(0, longest_name));
-  const std::string key = search_key(shown);
-  std::vector<std::pair<std::size_t, std::string>> near;
-  for (const std::string& known : detector_names()) {
-    const std::size_t distance = edit_distance(key, search_key(known));
-    // A third of the letters wrong is no longer a slip of the keyboard.
-    if (distance <= std::max<std::size_t>(2, key.size() / 3)) near.emplace_back(distance, known);
+  if (is_hexagonal(shown)) {
+    throw InputError(fmt::format("detector '{}': found hexagonal pixels, expected pixels of four corners", shown));
   }
-  std::ranges::sort(near);
-  constexpr std::size_t shown_at_most = 5;
-  if (near.size() > shown_at_most) near.resize(shown_at_most);
+  const std::vector<std::string> near = near_names(shown);
   std::string message = fmt::format("unknown detector '{}'", shown);
   for (std::size_t rank = 0; rank < near.size(); ++rank) {
-    message += fmt::format("{}{}", rank == 0 ? "; did you mean " : ", ", near[rank].second);
+    message += fmt::format("{}{}", rank == 0 ? "; did you mean " : ", ", near[rank]);
   }
   message += fmt::format(
-      "{} Known are the families Eiger, Eiger2, Eiger2CdTe, Pilatus, PilatusCdTe, Pilatus4, "
-      "Pilatus4_CdTe; any other flat detector is '{}' with pixel1, pixel2 and max_shape",
+      "{} Known are pyFAI's detectors by their names and aliases, and NeXus detector files; any other flat detector is "
+      "'{}' with pixel1, pixel2 and max_shape",
       near.empty() ? "." : "?", plain_name);
   throw InputError(message);
 }
@@ -181,12 +54,20 @@ std::size_t edit_distance(std::string_view from, std::string_view to) {
                                found.substr(0, shown_at_most), expected));
 }
 
+// ----------------------------------------------------------------------------------------- what a config holds
+
 /// Detector_config as it was written; what was not there or null is absent.
 struct Config {
   std::optional<double> pixel1_m;
   std::optional<double> pixel2_m;
-  std::optional<std::pair<std::uint32_t, std::uint32_t>> max_shape;
-  Orientation orientation = Orientation::bottom_right;
+  std::optional<Shape> max_shape;
+  std::optional<Orientation> orientation;
+  std::optional<Sensor> sensor;
+  std::optional<double> radius_m;
+  std::optional<std::string> spline_file;
+  std::optional<std::string> x_offset_file;
+  std::optional<std::string> y_offset_file;
+  std::optional<std::string> nexus_file;
 };
 
 /// A whole number from 1 to what 32 bits hold, also written as 2070.0; absent for anything else.
@@ -199,7 +80,7 @@ std::optional<std::uint32_t> extent_of(const Json& value) {
   return static_cast<std::uint32_t>(number);
 }
 
-std::pair<std::uint32_t, std::uint32_t> shape_of(std::string_view detector, std::string_view key, const Json& value) {
+Shape shape_of(std::string_view detector, std::string_view key, const Json& value) {
   if (value.is_array() && value.size() == 2) {
     const auto rows = extent_of(value[0]);
     const auto columns = extent_of(value[1]);
@@ -211,17 +92,14 @@ std::pair<std::uint32_t, std::uint32_t> shape_of(std::string_view detector, std:
   throw_bad_config(detector, key, value.dump(), "[rows, columns], two whole numbers of together less than 2^32 pixels");
 }
 
-double pixel_size_of(std::string_view detector, std::string_view key, const Json& value) {
-  const double size = value.is_number() ? value.get<double>() : 0.0;
-  if (!(size > 0.0 && std::isfinite(size))) {
-    throw_bad_config(detector, key, value.dump(), "the size of a pixel in m, a positive number");
-  }
-  return size;
+double length_of(std::string_view detector, std::string_view key, const Json& value, std::string_view expected) {
+  const double length = value.is_number() ? value.get<double>() : 0.0;
+  if (!(length > 0.0 && std::isfinite(length))) throw_bad_config(detector, key, value.dump(), expected);
+  return length;
 }
 
 Orientation orientation_of(std::string_view detector, const Json& value) {
   const double number = value.is_number() ? value.get<double>() : -1.0;
-  if (number == 0.0) return Orientation::bottom_right;  // "not specified"
   for (const Orientation orientation :
        {Orientation::top_left, Orientation::top_right, Orientation::bottom_right, Orientation::bottom_left}) {
     if (number == static_cast<double>(orientation)) return orientation;
@@ -229,7 +107,49 @@ Orientation orientation_of(std::string_view detector, const Json& value) {
   throw_bad_config(detector, "orientation", value.dump(), "1, 2, 3 or 4");
 }
 
-Config parse_config(std::string_view detector, const Model* model, std::string_view text) {
+Sensor sensor_of(std::string_view detector, const Json& value) {
+  constexpr std::string_view expected = R"({"material": "Si", "thickness": 0.00032}, the thickness in m)";
+  if (!value.is_object() || !value.contains("material") || !value["material"].is_string()) {
+    throw_bad_config(detector, "sensor", value.dump(), expected);
+  }
+  Sensor sensor{value["material"].get<std::string>(), 0.0};
+  for (const auto& [key, part] : value.items()) {
+    if (key == "thickness") {
+      if (!part.is_null()) sensor.thickness_m = length_of(detector, "sensor", part, expected);
+    } else if (key != "material") {
+      throw_bad_config(detector, "sensor", value.dump(), expected);
+    }
+  }
+  return sensor;
+}
+
+std::string file_name_of(std::string_view detector, std::string_view key, const Json& value) {
+  if (!value.is_string() || value.get<std::string>().empty()) {
+    throw_bad_config(detector, key, value.dump(), "the name of a file");
+  }
+  return value.get<std::string>();
+}
+
+/// What the configuration of a detector may hold beside pixels, shape, orientation and sensor.
+struct Allowed {
+  bool radius = false;
+  bool spline_file = false;
+  bool offset_files = false;
+  bool nexus_file = false;
+  std::optional<Shape> module{};
+};
+
+Allowed allowed_for(std::string_view detector, const Model* model) {
+  if (model == nullptr) return {.spline_file = detector == plain_name, .nexus_file = detector == nexus_name};
+  const Family& family = family_of(*model);
+  Allowed allowed{.radius = family.layout == Layout::cylinder,
+                  .spline_file = family.layout == Layout::spline,
+                  .offset_files = family.name == "Pilatus" || family.name == "PilatusCdTe"};
+  if (family.has_modules()) allowed.module = Shape{family.module_rows, family.module_columns};
+  return allowed;
+}
+
+Config parse_config(std::string_view detector, const Allowed& allowed, std::string_view text) {
   Config config;
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return config;
   const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -237,110 +157,428 @@ Config parse_config(std::string_view detector, const Model* model, std::string_v
   if (!json.is_object()) {
     throw_bad_config(detector, "the whole", "'" + std::string(text) + "'", R"(a JSON object, as {"orientation": 3})");
   }
+  constexpr std::string_view pixel_size = "the size of a pixel in m, a positive number";
   for (const auto& [written_key, value] : json.items()) {
     if (value.is_null()) continue;
     std::string key = written_key;
     std::ranges::transform(key, key.begin(), lower);
     if (key == "pixel1") {
-      config.pixel1_m = pixel_size_of(detector, key, value);
+      config.pixel1_m = length_of(detector, key, value, pixel_size);
     } else if (key == "pixel2") {
-      config.pixel2_m = pixel_size_of(detector, key, value);
+      config.pixel2_m = length_of(detector, key, value, pixel_size);
     } else if (key == "max_shape") {
       config.max_shape = shape_of(detector, key, value);
     } else if (key == "orientation") {
-      config.orientation = orientation_of(detector, value);
+      const bool not_specified = value.is_number() && value.get<double>() == 0.0;
+      if (!not_specified) config.orientation = orientation_of(detector, value);
     } else if (key == "sensor") {
-      // Material and thickness enter the correction of parallax alone, which a PONI file asks for in its own key.
-    } else if (key == "module_size" && model != nullptr) {
-      const Family& family = family_of(*model);
-      if (shape_of(detector, key, value) != std::pair{family.module_rows, family.module_columns}) {
-        throw_bad_config(detector, key, value.dump(),
-                         fmt::format("[{}, {}], as the detector is made", family.module_rows, family.module_columns));
+      config.sensor = sensor_of(detector, value);
+    } else if (key == "module_size" && allowed.module) {
+      if (shape_of(detector, key, value) != *allowed.module) {
+        throw_bad_config(
+            detector, key, value.dump(),
+            fmt::format("[{}, {}], as the detector is made", allowed.module->rows, allowed.module->columns));
       }
+    } else if (key == "radius" && allowed.radius) {
+      config.radius_m = length_of(detector, key, value, "the detector's radius in m, a positive number");
+    } else if (key == "splinefile" && allowed.spline_file) {
+      config.spline_file = file_name_of(detector, written_key, value);
+    } else if (key == "x_offset_file" && allowed.offset_files) {
+      config.x_offset_file = file_name_of(detector, key, value);
+    } else if (key == "y_offset_file" && allowed.offset_files) {
+      config.y_offset_file = file_name_of(detector, key, value);
+    } else if (key == "filename" && allowed.nexus_file) {
+      config.nexus_file = file_name_of(detector, key, value);
     } else if (key == "splinefile" || key == "x_offset_file" || key == "y_offset_file") {
-      throw_bad_config(detector, written_key, value.dump(), "none: distorted detectors are not supported");
+      throw_bad_config(detector, written_key, value.dump(), "none: such files do not belong to this detector");
     } else {
       throw_bad_config(detector, "unknown key", "'" + written_key + "'",
-                       "pixel1, pixel2, max_shape, orientation or sensor");
+                       "pixel1, pixel2, max_shape, orientation, sensor, or what this detector alone has");
     }
   }
   return config;
 }
 
-/// How many physical pixels one pixel of the given size stands for, rounded (half to even) as pyFAI does.
-std::uint32_t binning_of(double pixel_m, double physical_pixel_m) {
-  const double ratio = std::nearbyint(pixel_m / physical_pixel_m);
-  return ratio > 1.0 ? static_cast<std::uint32_t>(std::min(ratio, 4294967295.0)) : 1;
+// ------------------------------------------------------------------------------------------- shapes of readouts
+
+/// How many physical pixels one pixel of the given size stands for along one axis.
+std::uint32_t line_binning(const Family& family, double pixel_m, double physical_pixel_m) {
+  switch (family.readout) {
+    case Readout::any_binning: {
+      const double ratio = std::nearbyint(pixel_m / physical_pixel_m);  // half to even, as pyFAI rounds
+      return ratio > 1.0 ? static_cast<std::uint32_t>(std::min(ratio, 4294967295.0)) : 1;
+    }
+    case Readout::listed:
+      for (const BinnedPixel& listed : family.binned_pixels) {
+        if (std::abs(pixel_m - listed.pixel_m) <= same_size * listed.pixel_m) return listed.binning;
+      }
+      return 1;
+    case Readout::mar345:
+    case Readout::cylinder:
+    case Readout::fixed: break;
+  }
+  return 1;
 }
 
-/// 1 for each row (or column) that lies, in part, in a gap or a seam; `extent` pixels of `binning` physical ones each.
-std::vector<std::uint8_t> masked_lines(std::uint32_t extent, std::uint32_t binning, std::uint32_t module,
-                                       std::uint32_t gap, std::uint32_t seam_before, std::uint32_t seam_after) {
-  const std::uint64_t physical_extent = std::uint64_t{extent} * binning;
-  std::vector<std::uint8_t> lines(extent, 0);
-  const auto mask = [&](std::uint64_t first, std::uint64_t end) {
-    for (std::uint64_t line = first; line < std::min(end, physical_extent); ++line) lines[line / binning] = 1;
-  };
-  const std::uint64_t period = std::uint64_t{module} + gap;
-  for (std::uint64_t start = 0; start < physical_extent; start += period) {
-    mask(start + module, start + period);
-    const std::uint64_t middle = start + module / 2;
-    if (middle < physical_extent) mask(middle - seam_before, middle + seam_after);
+/// How many physical pixels, along both axes, make a pixel of a detector of this family.
+Binning binning_of(const Family& family, double pixel1_m, double pixel2_m) {
+  return {line_binning(family, pixel1_m, family.pixel1_m), line_binning(family, pixel2_m, family.pixel2_m)};
+}
+
+/// The image's shape when the whole detector has `max_shape` physical pixels.
+Shape readout_shape(const Family& family, Shape max_shape, double pixel1_m, double pixel2_m) {
+  if (family.readout == Readout::mar345) {
+    // The plate stays, its pixels become larger. 1e-6: for ratios that floating point puts just below a whole number.
+    const auto scaled = [](std::uint32_t extent, double ratio) {
+      const double result = std::floor(extent * ratio + 1e-6);
+      return static_cast<std::uint32_t>(std::clamp(result, 0.0, 65535.0));
+    };
+    return {scaled(max_shape.rows, family.pixel1_m / pixel1_m), scaled(max_shape.columns, family.pixel2_m / pixel2_m)};
   }
-  return lines;
+  const Binning binning = binning_of(family, pixel1_m, pixel2_m);
+  return {max_shape.rows / binning.rows, max_shape.columns / binning.columns};
+}
+
+/// The shape in physical pixels of which readout_shape() makes the detector's own.
+Shape max_shape_of(const Model& model, const Detector& detector) {
+  const Family& family = family_of(model);
+  const Shape shape{detector.rows, detector.columns};
+  const Shape all{model.rows, model.columns};
+  if (readout_shape(family, all, detector.pixel1_m, detector.pixel2_m) == shape) return all;
+  if (family.readout == Readout::mar345) {
+    return {static_cast<std::uint32_t>(std::ceil(shape.rows * (detector.pixel1_m / family.pixel1_m) - 1e-6)),
+            static_cast<std::uint32_t>(std::ceil(shape.columns * (detector.pixel2_m / family.pixel2_m) - 1e-6))};
+  }
+  const Binning binning = binning_of(family, detector.pixel1_m, detector.pixel2_m);
+  return {shape.rows * binning.rows, shape.columns * binning.columns};
+}
+
+// --------------------------------------------------------------------------------------------- pixel positions
+
+Flip flip1_of(Orientation orientation) {
+  return orientation == Orientation::top_left || orientation == Orientation::top_right ? Flip::yes : Flip::no;
+}
+
+Flip flip2_of(Orientation orientation) {
+  return orientation == Orientation::top_left || orientation == Orientation::bottom_left ? Flip::yes : Flip::no;
+}
+
+using Floats = std::shared_ptr<const std::vector<float>>;
+
+Floats shared(std::vector<float> values) { return std::make_shared<const std::vector<float>>(std::move(values)); }
+
+/// `vertices` of orientation 3 as the detector has them.
+Floats oriented(std::vector<float> vertices, const Detector& detector) {
+  if (detector.orientation == Orientation::bottom_right) return shared(std::move(vertices));
+  return shared(flipped_vertices(vertices, {detector.rows, detector.columns}, flip1_of(detector.orientation),
+                                 flip2_of(detector.orientation)));
+}
+
+/// Sets the vertices of a detector of the registry, if it is no regular flat grid.
+void place_pixels(const Model& model, Shape max_shape, Detector& detector) {
+  const Family& family = family_of(model);
+  if (family.layout == Layout::grid || family.layout == Layout::spline || !detector.has_shape()) return;
+  if (family.layout == Layout::cylinder) {
+    detector.vertices = oriented(model_vertices(model, {detector.rows, detector.columns}, detector.pixel1_m,
+                                                detector.pixel2_m, detector.radius_m),
+                                 detector);
+    return;
+  }
+  const Binning binning = binning_of(family, detector.pixel1_m, detector.pixel2_m);
+  const std::array<std::pair<double, double>, 2> sizes = {
+      {{detector.pixel1_m, binning.rows * family.pixel1_m}, {detector.pixel2_m, binning.columns * family.pixel2_m}}};
+  for (const auto& [found, expected] : sizes) {
+    if (std::abs(found - expected) > same_size * expected) {
+      throw_bad_config(detector.name, "pixel1, pixel2", fmt::format("{} m", found),
+                       fmt::format("{} m, or some times that of a binned image", family.pixel1_m));
+    }
+  }
+  if (family.layout == Layout::cirpad && max_shape != Shape{model.rows, model.columns}) {
+    throw_bad_config(detector.name, "max_shape", fmt::format("[{}, {}]", max_shape.rows, max_shape.columns),
+                     fmt::format("[{}, {}], as the detector is made", model.rows, model.columns));
+  }
+  std::vector<float> vertices = model_vertices(model, max_shape, family.pixel1_m, family.pixel2_m, 0.0);
+  if (binning != Binning{}) vertices = binned_vertices(vertices, max_shape, binning);
+  detector.vertices = oriented(std::move(vertices), detector);
+}
+
+/// Takes shape, pixels, their places and, for a FReLoN, the mask from a spline file.
+void distort_by_spline(const Config& config, const Model* model, const DetectorFiles& files, Detector& detector) {
+  const std::filesystem::path file = files.locate(*config.spline_file);
+  const SplineDistortion distortion = read_spline(file);
+  const Shape shape = distortion.shape();
+  const auto expect_same = [&](std::string_view key, const std::optional<double>& found, double expected) {
+    if (found && std::abs(*found - expected) > same_size * expected) {
+      throw_bad_config(detector.name, key, fmt::format("{} m", *found),
+                       fmt::format("{} m, as {} says", expected, file.string()));
+    }
+  };
+  expect_same("pixel1", config.pixel1_m, distortion.pixel_y_m);
+  expect_same("pixel2", config.pixel2_m, distortion.pixel_x_m);
+  if (config.max_shape && *config.max_shape != shape) {
+    throw_bad_config(detector.name, "max_shape",
+                     fmt::format("[{}, {}]", config.max_shape->rows, config.max_shape->columns),
+                     fmt::format("[{}, {}], the valid region of {}", shape.rows, shape.columns, file.string()));
+  }
+  detector.pixel1_m = distortion.pixel_y_m;
+  detector.pixel2_m = distortion.pixel_x_m;
+  detector.rows = shape.rows;
+  detector.columns = shape.columns;
+  detector.file = file.string();
+  detector.vertices = oriented(distortion.vertices(), detector);
+  if (model != nullptr) {
+    // The mask belongs to the taper, the image to the orientation.
+    std::vector<std::uint8_t> mask = distortion.mask();
+    if (flip1_of(detector.orientation) == Flip::yes) {
+      for (std::size_t row = 0; row < shape.rows / 2; ++row) {
+        std::swap_ranges(mask.begin() + static_cast<std::ptrdiff_t>(row * shape.columns),
+                         mask.begin() + static_cast<std::ptrdiff_t>((row + 1) * shape.columns),
+                         mask.begin() + static_cast<std::ptrdiff_t>((shape.rows - 1 - row) * shape.columns));
+      }
+    }
+    if (flip2_of(detector.orientation) == Flip::yes) {
+      for (std::size_t row = 0; row < shape.rows; ++row) {
+        std::reverse(mask.begin() + static_cast<std::ptrdiff_t>(row * shape.columns),
+                     mask.begin() + static_cast<std::ptrdiff_t>((row + 1) * shape.columns));
+      }
+    }
+    detector.file_mask = std::make_shared<const std::vector<std::uint8_t>>(std::move(mask));
+  }
+}
+
+void displace_by_images(const Config& config, const DetectorFiles& files, Detector& detector) {
+  if (!config.x_offset_file || !config.y_offset_file) {
+    throw_bad_config(detector.name, "x_offset_file, y_offset_file", "one of them", "both or none");
+  }
+  if (!files.offset) {
+    throw_bad_config(detector.name, "x_offset_file", "'" + *config.x_offset_file + "'",
+                     "none: images of offsets cannot be read here");
+  }
+  const auto read = [&](const std::string& name) {
+    const std::filesystem::path file = files.locate(name);
+    OffsetImage image = files.offset(file);
+    if (image.rows != detector.rows || image.columns != detector.columns) {
+      throw InputError(fmt::format("{}: found {} x {} pixels, expected {} x {} as {} has", file.string(), image.rows,
+                                   image.columns, detector.rows, detector.columns, detector.name));
+    }
+    return image;
+  };
+  const OffsetImage offset1 = read(*config.y_offset_file);
+  const OffsetImage offset2 = read(*config.x_offset_file);
+  detector.vertices =
+      shared(displaced_vertices(offset1.values, offset2.values, {detector.rows, detector.columns}, detector.pixel1_m,
+                                detector.pixel2_m, flip1_of(detector.orientation), flip2_of(detector.orientation)));
+  detector.offset1_file = files.locate(*config.y_offset_file).string();
+  detector.offset2_file = files.locate(*config.x_offset_file).string();
+}
+
+Detector read_nexus(const std::string& name, const Config& config, const DetectorFiles& files) {
+  if (!files.nexus) {
+    throw InputError(fmt::format("detector file '{}': NeXus detector files cannot be read here", name));
+  }
+  const std::filesystem::path file = files.locate(name);
+  Detector detector = files.nexus(file);
+  detector.name = nexus_name;
+  detector.file = file.string();
+  const auto expect_same = [&](std::string_view key, const std::optional<double>& found, double expected) {
+    if (found && std::abs(*found - expected) > same_size * expected) {
+      throw_bad_config(nexus_name, key, fmt::format("{} m", *found),
+                       fmt::format("{} m, as {} says", expected, file.string()));
+    }
+  };
+  expect_same("pixel1", config.pixel1_m, detector.pixel1_m);
+  expect_same("pixel2", config.pixel2_m, detector.pixel2_m);
+  if (config.max_shape &&
+      (config.max_shape->rows % detector.rows != 0 || config.max_shape->columns % detector.columns != 0)) {
+    throw_bad_config(nexus_name, "max_shape",
+                     fmt::format("[{}, {}]", config.max_shape->rows, config.max_shape->columns),
+                     fmt::format("[{}, {}], as {} says", detector.rows, detector.columns, file.string()));
+  }
+  if (config.sensor) detector.sensor = config.sensor;
+  if (config.orientation) detector = oriented_to(std::move(detector), *config.orientation);
+  return detector;
+}
+
+/// True for names that can only be those of files.
+bool names_a_file(std::string_view name) {
+  if (name.find('/') != std::string_view::npos) return true;
+  return std::ranges::any_of(std::array{".h5", ".hdf5", ".nxs"},
+                             [&](std::string_view extension) { return name.ends_with(extension); });
+}
+
+/// As Python's json writes it, blanks included: what pyFAI's own files look like.
+std::string python_json(const Json& value) {
+  std::string text;
+  if (value.is_object()) {
+    for (const auto& [key, part] : value.items()) {
+      text += fmt::format("{}\"{}\": {}", text.empty() ? "" : ", ", key, python_json(part));
+    }
+    return "{" + text + "}";
+  }
+  if (value.is_array()) {
+    for (const Json& part : value) text += (text.empty() ? "" : ", ") + python_json(part);
+    return "[" + text + "]";
+  }
+  return value.dump();
 }
 
 }  // namespace
 
-std::vector<std::uint8_t> Detector::mask() const {
-  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(rows) * columns, 0);
-  const Model* model = model_named(name);
-  if (model == nullptr || pixels.empty()) return pixels;
-  const Family& family = family_of(*model);
-  const auto masked_rows =
-      masked_lines(rows, binning_of(pixel1_m, family.pixel_m), family.module_rows, family.gap_rows, 0, 0);
-  const auto masked_columns = masked_lines(columns, binning_of(pixel2_m, family.pixel_m), family.module_columns,
-                                           family.gap_columns, family.seam_before, family.seam_after);
-  for (std::size_t row = 0; row < rows; ++row) {
-    std::uint8_t* line = pixels.data() + row * columns;
-    if (masked_rows[row] != 0) {
-      std::fill_n(line, columns, std::uint8_t{1});
-    } else {
-      std::ranges::copy(masked_columns, line);
-    }
+std::filesystem::path DetectorFiles::locate(const std::string& name) const {
+  std::error_code ignored;
+  const std::filesystem::path file = name;
+  if (file.is_relative() && !folder.empty() && !std::filesystem::exists(file, ignored) &&
+      std::filesystem::exists(folder / file, ignored)) {
+    return folder / file;
   }
-  return pixels;
+  return file;
 }
 
-Detector make_detector(std::string_view name, std::string_view config_json) {
-  const std::string key = search_key(name);
-  const auto found = std::ranges::find_if(models, [&](const Model& model) { return search_key(model.name) == key; });
-  const Model* model = found == models.end() ? nullptr : &*found;
-  if (model == nullptr && key != search_key(plain_name)) throw_unknown(name);
+DetectorFiles DetectorFiles::beside(const std::filesystem::path& file) const {
+  DetectorFiles files = *this;
+  if (files.folder.empty()) files.folder = file.parent_path();
+  return files;
+}
+
+std::vector<std::uint8_t> Detector::mask() const {
+  if (file_mask) return *file_mask;
+  const Shape shape{rows, columns};
+  const Model* model = model_named(name);
+  if (model == nullptr || shape.pixels() == 0) return std::vector<std::uint8_t>(shape.pixels(), 0);
+  return model_mask(*model, shape, binning_of(family_of(*model), pixel1_m, pixel2_m));
+}
+
+Detector make_detector(std::string_view name, std::string_view config_json, const DetectorFiles& files) {
+  const Model* model = find_model(name);
+  const bool plain = search_key(name) == search_key(plain_name);
+  const bool nexus = search_key(name) == search_key(nexus_name);
+  if (model == nullptr && !plain && !nexus) {
+    if (!names_a_file(name)) throw_unknown(name);
+    return read_nexus(std::string(name), parse_config(nexus_name, allowed_for(nexus_name, nullptr), config_json),
+                      files);
+  }
 
   Detector detector;
-  detector.name = model != nullptr ? model->name : plain_name;
-  detector.photon_counting = model != nullptr;
-  const Config config = parse_config(detector.name, model, config_json);
-  detector.orientation = config.orientation;
-  const double physical_pixel_m = model != nullptr ? family_of(*model).pixel_m : 0.0;
-  detector.pixel1_m = config.pixel1_m.value_or(physical_pixel_m);
-  detector.pixel2_m = config.pixel2_m.value_or(physical_pixel_m);
-  if (config.max_shape) {
-    std::tie(detector.rows, detector.columns) = *config.max_shape;
-  } else if (model != nullptr) {
-    detector.rows = model->rows;
-    detector.columns = model->columns;
+  detector.name = model != nullptr ? model->name : (nexus ? nexus_name : plain_name);
+  const Config config = parse_config(detector.name, allowed_for(detector.name, model), config_json);
+  if (nexus) {
+    if (!config.nexus_file) throw_bad_config(nexus_name, "filename", "none", "the name of a NeXus detector file");
+    return read_nexus(*config.nexus_file, config, files);
   }
-  if (model == nullptr || !detector.has_shape()) return detector;
+  detector.orientation = config.orientation.value_or(Orientation::bottom_right);
+  detector.sensor = config.sensor;
+  if (model == nullptr) {
+    detector.pixel1_m = config.pixel1_m.value_or(0.0);
+    detector.pixel2_m = config.pixel2_m.value_or(0.0);
+    if (config.max_shape) {
+      detector.rows = config.max_shape->rows;
+      detector.columns = config.max_shape->columns;
+    }
+    if (config.spline_file) distort_by_spline(config, model, files, detector);
+    return detector;
+  }
+
+  const Family& family = family_of(*model);
+  detector.photon_counting = family.photon_counting;
+  detector.dummy = family.dummy;
+  detector.delta_dummy = family.delta_dummy;
+  detector.radius_m = config.radius_m.value_or(family.radius_m);
+  if (config.spline_file) {
+    distort_by_spline(config, model, files, detector);
+    return detector;
+  }
+  BinnedPixel usual{model->default_binning, 0.0};
+  if (family.readout == Readout::listed) {
+    usual = *std::ranges::find(family.binned_pixels, model->default_binning, &BinnedPixel::binning);
+  }
+  const auto usual_m = [&](double pixel_m) { return usual.pixel_m > 0.0 ? usual.pixel_m : usual.binning * pixel_m; };
+  detector.pixel1_m = config.pixel1_m.value_or(usual_m(family.pixel1_m));
+  detector.pixel2_m = config.pixel2_m.value_or(usual_m(family.pixel2_m));
 
   // A pixel some times larger than the physical one tells of an image that was binned: max_shape is that before it.
-  detector.rows /= binning_of(detector.pixel1_m, physical_pixel_m);
-  detector.columns /= binning_of(detector.pixel2_m, physical_pixel_m);
-  if (!detector.has_shape()) {
+  const Shape max_shape = config.max_shape.value_or(Shape{model->rows, model->columns});
+  if (max_shape.pixels() == 0) return detector;
+  const Shape shape = readout_shape(family, max_shape, detector.pixel1_m, detector.pixel2_m);
+  if (shape.pixels() == 0) {
     throw_bad_config(detector.name, "pixel1, pixel2", fmt::format("{} m, {} m", detector.pixel1_m, detector.pixel2_m),
-                     fmt::format("{} m, or some times that of a binned image", physical_pixel_m));
+                     fmt::format("{} m, or some times that of a binned image", family.pixel1_m));
   }
+  detector.rows = shape.rows;
+  detector.columns = shape.columns;
+  if (config.x_offset_file || config.y_offset_file) {
+    displace_by_images(config, files, detector);
+  } else {
+    place_pixels(*model, max_shape, detector);
+  }
+  return detector;
+}
+
+std::optional<Detector> binned_to(const Detector& detector, std::uint32_t rows, std::uint32_t columns) {
+  if (rows == 0 || columns == 0) return std::nullopt;
+  Detector result = detector;
+  result.rows = rows;
+  result.columns = columns;
+  if (!detector.has_shape() || (detector.rows == rows && detector.columns == columns)) return result;
+  const Model* model = model_named(detector.name);
+  // What comes from a file is known for its own shape alone.
+  if (model == nullptr || !detector.file.empty() || !detector.offset1_file.empty()) return std::nullopt;
+
+  const Family& family = family_of(*model);
+  Shape max_shape = max_shape_of(*model, detector);
+  const Binning before = binning_of(family, detector.pixel1_m, detector.pixel2_m);
+  // A listed readout may lack a line that the division gives: 1364 pixels of the SX165's 4096, binned threefold.
+  const auto nearly = [](std::uint32_t extent, std::uint32_t all) { return extent == all || extent + 1 == all; };
+  if (family.readout == Readout::listed && nearly(detector.rows, model->rows / before.rows) &&
+      nearly(detector.columns, model->columns / before.columns)) {
+    max_shape = {model->rows, model->columns};
+  }
+  const Binning binning{max_shape.rows / rows, max_shape.columns / columns};
+  switch (family.readout) {
+    case Readout::any_binning:
+    case Readout::cylinder:
+      if (binning.rows == 0 || binning.columns == 0 || max_shape.rows / binning.rows != rows ||
+          max_shape.columns / binning.columns != columns) {
+        return std::nullopt;
+      }
+      result.pixel1_m *= static_cast<double>(binning.rows) / before.rows;
+      result.pixel2_m *= static_cast<double>(binning.columns) / before.columns;
+      break;
+    case Readout::listed: {
+      const auto listed = [&](std::uint32_t wanted, std::uint32_t all, std::uint32_t factor) -> std::optional<double> {
+        const auto found = std::ranges::find(family.binned_pixels, factor, &BinnedPixel::binning);
+        if (found == family.binned_pixels.end() || !nearly(wanted, all / factor)) return std::nullopt;
+        return found->pixel_m;
+      };
+      const auto pixel1_m = listed(rows, max_shape.rows, binning.rows);
+      const auto pixel2_m = listed(columns, max_shape.columns, binning.columns);
+      if (!pixel1_m || !pixel2_m) return std::nullopt;
+      result.pixel1_m = *pixel1_m;
+      result.pixel2_m = *pixel2_m;
+      break;
+    }
+    case Readout::mar345: {
+      const auto height = std::ranges::find(mar345_sizes(), rows, &Mar345Size::width);
+      const auto width = std::ranges::find(mar345_sizes(), columns, &Mar345Size::width);
+      if (height == mar345_sizes().end() || width == mar345_sizes().end()) return std::nullopt;
+      result.pixel1_m = height->pixel_m;
+      result.pixel2_m = width->pixel_m;
+      break;
+    }
+    case Readout::fixed: return std::nullopt;
+  }
+  place_pixels(*model, max_shape, result);
+  return result;
+}
+
+Detector oriented_to(Detector detector, Orientation orientation) {
+  const auto turned = [&](auto flip_of) {
+    return flip_of(detector.orientation) != flip_of(orientation) ? Flip::yes : Flip::no;
+  };
+  if (detector.vertices && detector.orientation != orientation) {
+    detector.vertices = shared(
+        flipped_vertices(*detector.vertices, {detector.rows, detector.columns}, turned(flip1_of), turned(flip2_of)));
+  }
+  detector.orientation = orientation;
   return detector;
 }
 
@@ -349,32 +587,45 @@ std::string config_json_of(const Detector& detector) {
   if (detector.pixel1_m > 0.0) config["pixel1"] = detector.pixel1_m;
   if (detector.pixel2_m > 0.0) config["pixel2"] = detector.pixel2_m;
   const Model* model = model_named(detector.name);
-  const double physical_pixel_m = model != nullptr ? family_of(*model).pixel_m : 0.0;
-  const std::uint32_t binning1 = model != nullptr ? binning_of(detector.pixel1_m, physical_pixel_m) : 1;
-  const std::uint32_t binning2 = model != nullptr ? binning_of(detector.pixel2_m, physical_pixel_m) : 1;
-  const bool shape_is_known =
-      model != nullptr && model->rows / binning1 == detector.rows && model->columns / binning2 == detector.columns;
-  if (detector.has_shape() && !shape_is_known) {
-    config["max_shape"] = {std::uint64_t{detector.rows} * binning1, std::uint64_t{detector.columns} * binning2};
+  const bool nexus = detector.name == nexus_name;
+  if (detector.has_shape() && !nexus) {
+    const Shape max_shape = model != nullptr ? max_shape_of(*model, detector) : Shape{detector.rows, detector.columns};
+    if (model == nullptr || max_shape != Shape{model->rows, model->columns}) {
+      config["max_shape"] = {max_shape.rows, max_shape.columns};
+    }
   }
-  if (detector.orientation != Orientation::bottom_right) {
+  // A NeXus detector file has an orientation of its own, which the configuration overrides.
+  if (nexus || detector.orientation != Orientation::bottom_right) {
     config["orientation"] = static_cast<int>(detector.orientation);
   }
-  // Python's separators, as pyFAI writes them.
-  std::string text;
-  for (const auto& [key, value] : config.items()) {
-    std::string shown = value.dump();
-    if (value.is_array()) shown = fmt::format("[{}, {}]", value[0].dump(), value[1].dump());
-    text += fmt::format("{}\"{}\": {}", text.empty() ? "" : ", ", key, shown);
+  if (model != nullptr && detector.radius_m != family_of(*model).radius_m) config["radius"] = detector.radius_m;
+  if (detector.sensor) {
+    config["sensor"]["material"] = detector.sensor->material;
+    if (detector.sensor->thickness_m > 0.0) config["sensor"]["thickness"] = detector.sensor->thickness_m;
   }
-  return "{" + text + "}";
+  if (!detector.file.empty()) config[nexus ? "filename" : "splineFile"] = detector.file;
+  if (!detector.offset1_file.empty()) {
+    config["x_offset_file"] = detector.offset2_file;
+    config["y_offset_file"] = detector.offset1_file;
+  }
+  return python_json(config);
 }
 
 std::vector<std::string> detector_names() {
   std::vector<std::string> names{std::string(plain_name)};
-  for (const Model& model : models) names.emplace_back(model.name);
+  for (const Model& model : models()) names.emplace_back(model.name);
   std::ranges::sort(names);
   return names;
+}
+
+std::vector<Sensor> known_sensors(const Detector& detector) {
+  std::vector<Sensor> sensors;
+  if (const Model* model = model_named(detector.name)) {
+    for (const KnownSensor& sensor : family_of(*model).sensors) {
+      sensors.push_back({std::string(sensor.material), sensor.thickness_m});
+    }
+  }
+  return sensors;
 }
 
 }  // namespace annulus::integrator

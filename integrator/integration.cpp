@@ -1,6 +1,9 @@
 #include "integrator/integration.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <numbers>
+#include <variant>
 
 #include <fmt/format.h>
 
@@ -9,36 +12,69 @@
 namespace annulus::integrator {
 namespace {
 
-/// The user's mask with the pixels that the flat field cannot correct.
+/// The user's mask with the pixels that flat, dark or variance cannot serve: the bins do not depend on those.
 std::vector<std::uint8_t> effective_mask(const IntegrationPlan& plan) {
   std::vector<std::uint8_t> mask = plan.mask;
-  if (!plan.flat.empty()) mask.resize(plan.flat.size());
-  for (std::size_t pixel = 0; pixel < plan.flat.size(); ++pixel) {
-    if (plan.flat[pixel] == 0.0F || !std::isfinite(plan.flat[pixel])) mask[pixel] = 1;
-  }
-  for (std::size_t pixel = 0; pixel < plan.dark.size(); ++pixel) {
-    if (std::isfinite(plan.dark[pixel])) continue;
-    mask.resize(plan.dark.size());
-    mask[pixel] = 1;
-  }
+  for (std::uint8_t& pixel : mask) pixel = pixel != 0 ? static_cast<std::uint8_t>(kernels::PixelUse::masked) : 0;
+  const auto mask_where = [&](const std::vector<float>& image, auto&& useless) {
+    for (std::size_t pixel = 0; pixel < image.size(); ++pixel) {
+      if (!useless(image[pixel])) continue;
+      mask.resize(image.size());
+      if (mask[pixel] == 0) mask[pixel] = static_cast<std::uint8_t>(kernels::PixelUse::useless);
+    }
+  };
+  mask_where(plan.flat, [](float value) { return value == 0.0F || !std::isfinite(value); });
+  mask_where(plan.dark, [](float value) { return !std::isfinite(value); });
+  mask_where(plan.variance, [](float value) { return !(value >= 0.0F) || !std::isfinite(value); });
   return mask;
 }
 
-kernels::MatrixSpec matrix_spec(const IntegrationPlan& plan, const std::vector<std::uint8_t>& mask) {
-  const RadialUnit& unit = radial_unit(plan.settings.unit);
-  if (unit.space == kernels::RadialSpace::q && !plan.geometry.wavelength_m) {
+/// An angle in degrees as rad between -pi and pi, or 0 and 2 pi: pyFAI's rounding.
+double on_circle_rad(double degrees, kernels::AzimuthCut cut) {
+  double turns = std::fmod(degrees / 180.0, 2.0);
+  if (turns < 0.0) turns += 2.0;
+  if (cut == kernels::AzimuthCut::at_pi && turns >= 1.0) turns -= 2.0;
+  return turns * std::numbers::pi;
+}
+
+/// The azimuthal range in rad; the upper end may lie beyond the cut.
+std::pair<double, double> azimuthal_range_rad(const std::pair<double, double>& range_deg, kernels::AzimuthCut cut) {
+  const double lower = on_circle_rad(range_deg.first, cut);
+  double upper = on_circle_rad(range_deg.second, cut);
+  if (upper <= lower) upper += 2.0 * std::numbers::pi;
+  return {lower, upper};
+}
+
+kernels::MatrixSpec matrix_spec(const IntegrationPlan& plan, const std::vector<std::uint8_t>& mask,
+                                std::span<const double> parallax_m) {
+  const IntegrationSettings& settings = plan.settings;
+  const RadialUnit& unit = radial_unit(settings.unit);
+  if (unit.needs_wavelength && !plan.geometry.wavelength_m) {
     throw InputError(fmt::format("unit {} needs a wavelength, and the geometry has none", unit.name));
   }
   kernels::MatrixSpec spec;
-  spec.geometry = pixel_geometry(plan.geometry);
+  spec.geometry = pixel_geometry(plan.geometry, parallax_m);
   spec.space = unit.space;
-  spec.splitting = plan.settings.splitting;
-  spec.bins = plan.settings.bins;
-  if (plan.settings.radial_range) {
-    spec.range = {plan.settings.radial_range->first / unit.scale, plan.settings.radial_range->second / unit.scale};
+  spec.splitting = settings.splitting;
+  spec.bins = settings.bins;
+  spec.azimuthal_bins = settings.azimuthal_bins;
+  if (settings.radial_range) {
+    spec.range = {settings.radial_range->first / unit.scale, settings.radial_range->second / unit.scale};
   }
+  if (settings.azimuth_range_deg) {
+    spec.azimuthal_range = azimuthal_range_rad(*settings.azimuth_range_deg, settings.azimuth_cut);
+  }
+  spec.cut = settings.azimuth_cut;
+  spec.negative_radial = settings.negative_radial.value_or(unit.may_be_negative);
+  spec.convention = settings.convention;
   spec.mask = mask;
   return spec;
+}
+
+/// Whether a matrix has the shape that was asked for.
+bool fits(const StoredMatrix& stored, const kernels::MatrixSpec& spec) {
+  return stored.axes.radial.bins == spec.bins && stored.axes.azimuthal.bins == spec.azimuthal_bins &&
+         stored.matrix.rows == stored.axes.rows() && stored.matrix.columns == spec.geometry.pixels();
 }
 
 std::vector<double> bin_centres(const kernels::BinAxis& axis, double scale) {
@@ -49,30 +85,78 @@ std::vector<double> bin_centres(const kernels::BinAxis& axis, double scale) {
   return centres;
 }
 
+kernels::BadPixelRules bad_pixel_rules(const IntegrationPlan& plan) {
+  const Detector& detector = plan.geometry.detector;
+  kernels::BadPixelRules rules;
+  rules.negative = detector.photon_counting;
+  const std::optional<double> dummy = plan.settings.dummy ? plan.settings.dummy : detector.dummy;
+  if (dummy) {
+    rules.dummy_on = true;
+    rules.dummy = *dummy;
+    rules.delta_dummy = plan.settings.dummy ? plan.settings.delta_dummy : detector.delta_dummy;
+  }
+  return rules;
+}
+
 }  // namespace
 
-Integrator::Integrator(const IntegrationPlan& plan, std::unique_ptr<kernels::Engine> engine)
+Integrator::Integrator(const IntegrationPlan& plan, std::unique_ptr<kernels::Engine> engine, MatrixStore* store)
     : engine_(std::move(engine)),
       scale_(radial_unit(plan.settings.unit).scale),
-      sigma_(plan.settings.error_model != kernels::ErrorModel::no) {
+      normalisation_factor_(plan.settings.normalisation_factor),
+      errors_(plan.settings.error_model != kernels::ErrorModel::no) {
+  if (!(std::isfinite(normalisation_factor_) && normalisation_factor_ != 0.0)) {
+    throw InputError(
+        fmt::format("normalisation factor: found {}, expected a number other than 0", normalisation_factor_));
+  }
   const std::vector<std::uint8_t> mask = effective_mask(plan);
-  const kernels::MatrixSpec spec = matrix_spec(plan, mask);
-  axis_ = engine_->build_matrix(spec);
+  const std::vector<double> parallax_m = parallax_table_m(plan.geometry);
+  const kernels::MatrixSpec spec = matrix_spec(plan, mask, parallax_m);
+  take_matrix(spec, store);
 
   std::vector<float> normalisation = pixel_normalisation(spec.geometry, plan.settings.corrections, plan.flat);
   kernels::Corrections corrections;
   corrections.normalisation = normalisation;
   corrections.dark = plan.dark;
+  corrections.variance = plan.variance;
   corrections.error_model = plan.settings.error_model;
-  corrections.bad_pixels.negative = plan.geometry.detector.photon_counting;
-  if (plan.settings.dummy) {
-    corrections.bad_pixels.dummy_on = true;
-    corrections.bad_pixels.dummy = *plan.settings.dummy;
-    corrections.bad_pixels.delta_dummy = plan.settings.delta_dummy;
-  }
+  corrections.filter = plan.settings.filter;
+  corrections.convention = plan.settings.convention;
+  corrections.bad_pixels = bad_pixel_rules(plan);
   engine_->set_corrections(corrections);
 }
 
-std::vector<double> Integrator::radial() const { return bin_centres(axis_, scale_); }
+void Integrator::take_matrix(const kernels::MatrixSpec& spec, MatrixStore* store) {
+  // The reference's own weights are float64: a matrix would bring it rounded ones.
+  if (store == nullptr || engine_->backend() == kernels::Backend::reference) {
+    axes_ = engine_->build_matrix(spec);
+    return;
+  }
+  const std::string key = matrix_key(spec, *engine_);
+  std::optional<StoredMatrix> stored = store->load(key);
+  matrix_loaded_ = stored && fits(*stored, spec);
+  if (matrix_loaded_) {
+    axes_ = stored->axes;
+    engine_->set_matrix(std::move(stored->matrix));
+    return;
+  }
+  axes_ = engine_->build_matrix(spec);
+  if (store->saves()) store->save(key, {axes_, engine_->matrix()});
+}
+
+void Integrator::integrate(const kernels::FrameBatch& batch, std::span<const double> monitor,
+                           const kernels::Patterns& patterns) {
+  if (normalisation_factor_ == 1.0) {
+    engine_->integrate(batch, monitor, patterns);
+    return;
+  }
+  divisors_.assign(monitor.begin(), monitor.end());
+  for (double& divisor : divisors_) divisor *= normalisation_factor_;
+  engine_->integrate(batch, divisors_, patterns);
+}
+
+std::vector<double> Integrator::radial() const { return bin_centres(axes_.radial, scale_); }
+
+std::vector<double> Integrator::azimuthal_deg() const { return bin_centres(axes_.azimuthal, 180.0 / std::numbers::pi); }
 
 }  // namespace annulus::integrator

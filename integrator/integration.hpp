@@ -11,6 +11,7 @@
 
 #include "integrator/corrections.hpp"
 #include "integrator/geometry.hpp"
+#include "integrator/matrix_store.hpp"
 #include "integrator/units.hpp"
 #include "kernels/engine.hpp"
 
@@ -19,12 +20,19 @@ namespace annulus::integrator {
 /// What the user asks of the integration; all numbers in the user's units.
 struct IntegrationSettings {
   std::uint32_t bins = 1000;
+  std::uint32_t azimuthal_bins = 0;  ///< 0 = one pattern of all azimuths
   std::string unit = "2th_deg";
   kernels::Splitting splitting = kernels::Splitting::bbox;
+  std::optional<std::pair<double, double>> radial_range;       ///< in `unit`
+  std::optional<std::pair<double, double>> azimuth_range_deg;  ///< an upper end below the lower one goes around the cut
+  kernels::AzimuthCut azimuth_cut = kernels::AzimuthCut::at_pi;
+  std::optional<bool> negative_radial;  ///< none = as the unit allows
+  kernels::Convention convention = kernels::Convention::exact;
   kernels::ErrorModel error_model = kernels::ErrorModel::no;
-  std::optional<std::pair<double, double>> radial_range;  ///< in `unit`
+  kernels::OutlierFilter filter;
   CorrectionSettings corrections;
-  std::optional<double> dummy;
+  double normalisation_factor = 1.0;  ///< divisor of all frames, beside their monitor
+  std::optional<double> dummy;        ///< none = as the detector has it
   double delta_dummy = 0.0;
 };
 
@@ -34,32 +42,43 @@ struct IntegrationPlan {
   IntegrationSettings settings;
   std::vector<std::uint8_t> mask;  ///< [pixels] the user's mask, or else the detector's; nonzero = unused
   std::vector<float> dark;         ///< [pixels] or empty
+  std::vector<float> variance;     ///< [pixels] for the error model `variance`, else empty
   std::vector<float> flat;         ///< [pixels] or empty; pixels whose flat is 0 or not finite are masked
 };
 
 /// An engine made ready for a plan: matrix built, corrections set.
 class Integrator {
  public:
-  /// Builds the matrix on the engine's device. Throws InputError when no pixel is left or q lacks a wavelength.
-  Integrator(const IntegrationPlan& plan, std::unique_ptr<kernels::Engine> engine);
+  /// Takes the matrix from `store`, or else builds it on the engine's device and saves it there; the results are the
+  /// same, to the last bit. The reference backend always builds. `store` is needed during this call only. Throws
+  /// InputError when no pixel is left or q lacks a wavelength.
+  Integrator(const IntegrationPlan& plan, std::unique_ptr<kernels::Engine> engine, MatrixStore* store = nullptr);
 
-  [[nodiscard]] std::uint32_t bins() const { return axis_.bins; }
-  [[nodiscard]] bool has_sigma() const { return sigma_; }
+  /// Numbers in one frame's pattern: radial bins times azimuthal ones.
+  [[nodiscard]] std::uint32_t rows() const { return axes_.rows(); }
+  [[nodiscard]] bool has_errors() const { return errors_; }
+  /// Whether the matrix came from the store.
+  [[nodiscard]] bool matrix_loaded() const { return matrix_loaded_; }
   /// Bin centres in the plan's unit, [bins].
   [[nodiscard]] std::vector<double> radial() const;
+  /// Bin centres in degrees, [azimuthal bins]; empty without azimuthal binning.
+  [[nodiscard]] std::vector<double> azimuthal_deg() const;
   [[nodiscard]] const kernels::Engine& engine() const { return *engine_; }
 
-  /// As Engine::integrate.
-  void integrate(const kernels::FrameBatch& batch, std::span<const double> monitor, std::span<float> intensity,
-                 std::span<float> sigma) {
-    engine_->integrate(batch, monitor, intensity, sigma);
-  }
+  /// As Engine::integrate; `monitor` without the plan's normalisation factor.
+  void integrate(const kernels::FrameBatch& batch, std::span<const double> monitor, const kernels::Patterns& patterns);
 
  private:
+  /// The matrix and axes_, from `store` (none: nullptr) or built.
+  void take_matrix(const kernels::MatrixSpec& spec, MatrixStore* store);
+
   std::unique_ptr<kernels::Engine> engine_;
-  kernels::BinAxis axis_;
+  kernels::BinAxes axes_;
   double scale_ = 1.0;
-  bool sigma_ = false;
+  double normalisation_factor_ = 1.0;
+  bool errors_ = false;
+  bool matrix_loaded_ = false;
+  std::vector<double> divisors_;  // [frames] of the last batch
 };
 
 }  // namespace annulus::integrator

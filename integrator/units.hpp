@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/pixel_geometry.hpp"
+#include "kernels/matrix.hpp"
 
 namespace annulus::integrator {
 
@@ -22,11 +22,13 @@ inline constexpr double hc_kev_angstrom = 12.398419843320026;
 /// A unit of the radial axis, under pyFAI's name.
 struct RadialUnit {
   std::string_view name;       ///< "2th_deg"
-  kernels::RadialSpace space;  ///< what is binned, in rad, nm^-1 or m
+  kernels::RadialSpace space;  ///< what is binned
   double scale;                ///< value in this unit = scale * internal value
   std::string_view axis_name;  ///< dataset name in the volume: "2th", "q", "r"
   std::string_view symbol;     ///< "deg", "rad", "nm^-1", "A^-1", "mm", "m"
   std::string_view label;      ///< long name for plots
+  bool needs_wavelength;
+  bool may_be_negative;  ///< else the bins start at 0 at the lowest
 };
 
 /// Throws InputError naming the units that there are.

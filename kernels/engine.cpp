@@ -18,7 +18,28 @@ std::string_view name_of(Backend backend) {
 std::string_view name_of(ErrorModel model) {
   switch (model) {
     case ErrorModel::no: return "no";
+    case ErrorModel::variance: return "variance";
     case ErrorModel::poisson: return "poisson";
+    case ErrorModel::azimuthal: return "azimuthal";
+    case ErrorModel::hybrid: return "hybrid";
+  }
+  return "?";
+}
+
+std::string_view name_of(Splitting splitting) {
+  switch (splitting) {
+    case Splitting::no: return "no";
+    case Splitting::bbox: return "bbox";
+    case Splitting::pseudo: return "pseudo";
+    case Splitting::full: return "full";
+  }
+  return "?";
+}
+
+std::string_view name_of(Convention convention) {
+  switch (convention) {
+    case Convention::exact: return "exact";
+    case Convention::pyfai: return "pyfai";
   }
   return "?";
 }

@@ -1,12 +1,13 @@
 // The compute engine: one interface, three backends (reference, openmp, opencl) that must agree.
 //
 // An engine holds one integration matrix on its own device and multiplies batches of frames with it. With c the weights
-// of a bin's row, x the raw frame, w the pixel normalisation, d the dark and m the frame's monitor, over the pixels
-// that are good in that frame:
+// of a bin's row, x the raw frame, d the dark, w the pixel normalisation, v the variance of x and m the frame's
+// monitor, over the pixels that are good in that frame:
 //
-//     S = sum c x - sum c d      N = m sum c w      V = sum c^2 var(x)      I = S / N      sigma = sqrt(V) / N
+//     S = sum c x - sum c d      N = m sum c w      V = sum c^2 v      W = m^2 sum c^2 w^2
+//     intensity I = S / N        standard error of the mean sqrt(V) / N        standard deviation sqrt(V / W)
 //
-// sum c d and sum c w over all pixels are taken once, when the corrections are set; a pixel that is bad in one frame is
+// What does not depend on the frame is summed once, when the corrections are set; a pixel that is bad in one frame is
 // taken out through its own few weights. Sums are float64 or compensated, in an order fixed by (bin, frame) alone:
 // results do not depend on the batch, on the number of threads or on the rank.
 #pragma once
@@ -16,6 +17,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "kernels/bad_pixels.hpp"
@@ -25,17 +27,54 @@
 namespace annulus::kernels {
 
 enum class Backend : std::uint8_t { reference, openmp, opencl };
-enum class ErrorModel : std::uint8_t { no, poisson };
+
+/// Where the variance v of a pixel's counts comes from.
+enum class ErrorModel : std::uint8_t {
+  no,         ///< no errors
+  variance,   ///< a given image
+  poisson,    ///< the counts themselves, at least 1
+  azimuthal,  ///< the scatter in the bin: (x - d - m w I)^2
+  hybrid,     ///< azimuthal while outliers are clipped, Poisson for the result
+};
+
+/// Leaves out pixels far from their bin's mean, again and again until none is: |x - d - m w I| > k m w std, with k the
+/// larger of `threshold` and Chauvenet's sqrt(2 ln(n / sqrt(2 pi))) for the n = sum c >= 3 pixels left.
+struct SigmaClip {
+  double threshold = 5.0;
+  std::uint32_t cycles = 5;
+};
+
+/// Keeps the pixels that lie, in ascending order of (x - d) / (m w), between two quantiles of the bin's normalisation,
+/// or around both: equal quantiles keep the pixel where they are reached (0.5: the median), or both at a tie.
+struct QuantileRange {
+  double lower = 0.5;
+  double upper = 0.5;
+};
+
+/// What is left out of each bin; std::monostate = nothing.
+using OutlierFilter = std::variant<std::monostate, SigmaClip, QuantileRange>;
 
 [[nodiscard]] std::string_view name_of(Backend backend);
 [[nodiscard]] std::string_view name_of(ErrorModel model);
+[[nodiscard]] std::string_view name_of(Splitting splitting);
+[[nodiscard]] std::string_view name_of(Convention convention);
 
-/// Per-pixel corrections, constant over a scan.
+/// Per-pixel corrections, constant over a scan, and how bins are made of pixels.
 struct Corrections {
   std::span<const float> normalisation;  ///< [pixels] flat * solid angle * polarisation * ..., no unit
   std::span<const float> dark;           ///< [pixels] counts; empty = none
+  std::span<const float> variance;       ///< [pixels] counts^2, for ErrorModel::variance alone
   ErrorModel error_model = ErrorModel::no;
+  OutlierFilter filter;
+  Convention convention = Convention::exact;
   BadPixelRules bad_pixels;
+};
+
+/// Where a batch's results go, each [frames, rows]; overwritten. An empty bin is 0.
+struct Patterns {
+  std::span<float> intensity;
+  std::span<float> sem;  ///< standard error of the mean; empty without an error model
+  std::span<float> std;  ///< standard deviation; empty when it is not wanted
 };
 
 class Engine {
@@ -48,7 +87,10 @@ class Engine {
 
   /// Builds the matrix on the engine's device and returns the bins' edges. Replaces an earlier matrix.
   /// Throws InputError when no pixel is left, DeviceError when the device fails.
-  virtual BinAxis build_matrix(const MatrixSpec& spec) = 0;
+  virtual BinAxes build_matrix(const MatrixSpec& spec) = 0;
+
+  /// Takes a matrix that was built before, by any engine. Replaces an earlier one. Throws DeviceError.
+  virtual void set_matrix(CsrMatrix matrix) = 0;
 
   /// The matrix that was built, copied to the host: for tests, caches and reports.
   [[nodiscard]] virtual CsrMatrix matrix() const = 0;
@@ -56,13 +98,10 @@ class Engine {
   /// Sets corrections and takes their sums over the bins. Needs a matrix; copies what it needs.
   virtual void set_corrections(const Corrections& corrections) = 0;
 
-  /// Integrates a batch: overwrites `intensity` and, under an error model, `sigma`. An empty bin is 0.
-  /// @param batch      [frames, pixels] of any type, frames >= 1
-  /// @param monitor    [frames] divisor of each frame, finite and not 0
-  /// @param intensity  [frames, bins]
-  /// @param sigma      [frames, bins] standard error of the mean; empty without an error model
-  virtual void integrate(const FrameBatch& batch, std::span<const double> monitor, std::span<float> intensity,
-                         std::span<float> sigma) = 0;
+  /// Integrates a batch.
+  /// @param batch    [frames, pixels] of any type, frames >= 1
+  /// @param monitor  [frames] divisor of each frame, finite and not 0
+  virtual void integrate(const FrameBatch& batch, std::span<const double> monitor, const Patterns& patterns) = 0;
 };
 
 /// Which device an engine shall use.

@@ -1,6 +1,7 @@
-// The integration matrix: bins x pixels, the share of each pixel that falls in each bin.
+// The integration matrix: bins x pixels, the share of each pixel that falls in each bin; and all that it depends on.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -11,7 +12,63 @@
 
 namespace annulus::kernels {
 
-/// Compressed sparse rows, as pyFAI lays them out: a row a bin, within a row pixels in ascending order.
+/// To be raised with every change of a builder that may change a bit of a matrix or of its bins: kept ones are then
+/// built anew.
+inline constexpr std::uint32_t matrix_version = 1;
+
+/// The radial coordinate in which bins are counted, and its internal unit. With q = 4 pi sin(theta) / wavelength; all
+/// but the first two need a wavelength. Numbers as in splitting.inc.
+enum class RadialSpace : std::uint8_t {
+  two_theta,       ///< rad
+  r,               ///< distance from the beam, m
+  q,               ///< nm^-1
+  d,               ///< 2 pi / q, m
+  d_star_squared,  ///< (q / 2 pi)^2, nm^-2
+  log10_q_m,       ///< log10 of q in m^-1
+  log_q_nm,        ///< log of q in nm^-1
+  log1p_q_nm,      ///< log of 1 + q in nm^-1
+  log1p_q_a,       ///< log of 1 + q in A^-1
+  arcsinh_q_nm,    ///< arcsinh of q in nm^-1
+  arcsinh_q_a,     ///< arcsinh of q in A^-1
+  qx,              ///< horizontal part of q in the detector's rectilinear sense, nm^-1
+  qy,              ///< vertical part, nm^-1
+};
+
+/// How a pixel that reaches over several bins is shared out; the shares of a used pixel sum to 1.
+enum class Splitting : std::uint8_t {
+  no,      ///< all to the bin of its centre
+  bbox,    ///< by overlap with its bounding box, centred on its centre
+  pseudo,  ///< by overlap with its bounding box shrunk to the pixel's area; in one dimension the same as full
+  full,    ///< by area: the pixel as a quadrilateral of (radial, azimuthal) corners
+};
+
+/// Whose numbers where pyFAI has defects: the right ones, or pyFAI's, bit by bit as far as float32 allows.
+enum class Convention : std::uint8_t { exact, pyfai };
+
+/// Where the azimuth jumps: at +-180 degrees (-pi to pi) or at 0 (0 to 2 pi).
+enum class AzimuthCut : std::uint8_t { at_pi, at_zero };
+
+/// The bins of one coordinate. Bin b holds the interval [minimum + b * width, minimum + (b + 1) * width).
+struct BinAxis {
+  double minimum = 0.0;         ///< in the internal unit
+  double maximum = 0.0;         ///< upper edge of the last bin: the greatest value, and one float32 epsilon more
+  double greatest_value = 0.0;  ///< greatest value of the pixels, or of the range
+  std::uint32_t bins = 0;
+
+  [[nodiscard]] double width() const { return (maximum - minimum) / bins; }
+  bool operator==(const BinAxis&) const = default;
+};
+
+struct BinAxes {
+  BinAxis radial;
+  BinAxis azimuthal;  ///< rad; no bins without azimuthal binning
+
+  /// Rows of the matrix, azimuth by azimuth: row = azimuthal bin * radial bins + radial bin.
+  [[nodiscard]] std::uint32_t rows() const { return azimuthal.bins == 0 ? radial.bins : radial.bins * azimuthal.bins; }
+  bool operator==(const BinAxes&) const = default;
+};
+
+/// Compressed sparse rows: a row a bin, within a row pixels in ascending order.
 struct CsrMatrix {
   std::uint32_t rows = 0;              ///< bins
   std::uint32_t columns = 0;           ///< pixels
@@ -22,14 +79,32 @@ struct CsrMatrix {
   [[nodiscard]] std::uint64_t entries() const { return weights.size(); }
 };
 
+/// What a mask says of a pixel.
+enum class PixelUse : std::uint8_t {
+  used = 0,
+  masked = 1,   ///< not there: the bins need not reach it
+  useless = 2,  ///< there, so that the bins reach over it as in pyFAI, but without a share (a flat field of 0)
+};
+
 /// Everything that the matrix depends on.
 struct MatrixSpec {
   PixelGeometry geometry;
   RadialSpace space = RadialSpace::two_theta;
   Splitting splitting = Splitting::bbox;
   std::uint32_t bins = 1000;
-  std::optional<std::pair<double, double>> range;  ///< Lower and upper edge in rad, nm^-1 or m; all pixels when absent.
-  std::span<const std::uint8_t> mask;              ///< [pixels] nonzero = unused; empty = all are used
+  std::uint32_t azimuthal_bins = 0;                          ///< 0 = one pattern of all azimuths
+  std::optional<std::pair<double, double>> range;            ///< radial, in the internal unit; all pixels when absent
+  std::optional<std::pair<double, double>> azimuthal_range;  ///< rad; without azimuthal bins it selects whole pixels
+  AzimuthCut cut = AzimuthCut::at_pi;
+  bool negative_radial = false;  ///< Bins may reach below 0 (the logarithmic spaces, qx, qy).
+  Convention convention = Convention::exact;
+  std::span<const std::uint8_t> mask;  ///< [pixels] PixelUse; empty = all are used
+
+  /// Whether a pixel gets shares, and whether the bins reach over it.
+  [[nodiscard]] bool is_used(std::size_t pixel) const { return mask.empty() || mask[pixel] == 0; }
+  [[nodiscard]] bool is_there(std::size_t pixel) const {
+    return mask.empty() || mask[pixel] != static_cast<std::uint8_t>(PixelUse::masked);
+  }
 };
 
 }  // namespace annulus::kernels

@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/problems.hpp"
@@ -29,6 +30,9 @@ enum class FrameStatus : std::uint8_t {
   wrong_shape = 4,
   monitor_invalid = 5,
 };
+
+/// For messages: "ok", "unreadable or corrupt".
+[[nodiscard]] std::string_view name_of(FrameStatus status);
 
 /// How the bytes of a dataset are stored.
 enum class Storage : std::uint8_t {
@@ -124,12 +128,23 @@ class FrameReader {
 /// chunk, or wrong_shape for bytes of another size; never throws for bad data. Any thread.
 [[nodiscard]] FrameStatus decode(const EncodedFrame& frame, std::span<std::byte> out);
 
+/// An image's file and, where FILE::DATASET was given, its dataset. A file may have "::" in its name: one that exists
+/// as it stands is meant.
+struct ImageUrl {
+  std::filesystem::path file;
+  std::string dataset;
+};
+[[nodiscard]] ImageUrl split_url(const std::string& url);
+
 /// A single image as float64, [rows, columns]: masks, darks, flats. `url` is a file, or file::dataset (HDF5), of 2-D
 /// data or 3-D data of which the frames are averaged; TIFF, HDF5 and numpy .npy. Throws InputError.
 struct Image {
   std::uint32_t rows = 0;
   std::uint32_t columns = 0;
   std::vector<double> values;
+  std::uint64_t frames = 1;  ///< how many are averaged
+  /// That of the pixels in the file, where it holds each value exactly; f64 for averages and for types no frame has.
+  kernels::PixelType type = kernels::PixelType::f64;
 };
 [[nodiscard]] Image read_image(const std::string& url);
 

@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "base/errors.hpp"
@@ -39,13 +40,22 @@ void add_values(std::span<const std::byte> values, std::endian order, std::span<
 
 /// How an element of a plain file becomes a number.
 struct Element {
+  kernels::PixelType type = kernels::PixelType::f64;  ///< f64 for those that no frame has
   std::size_t bytes = 0;
   void (*add)(std::span<const std::byte>, std::endian, std::span<double>) = nullptr;
 };
 
 template <typename T>
 [[nodiscard]] constexpr Element element() {
-  return {sizeof(T), add_values<T>};
+  using kernels::PixelType;
+  PixelType type = PixelType::f64;
+  for (const PixelType known :
+       {PixelType::u8, PixelType::u16, PixelType::u32, PixelType::i8, PixelType::i16, PixelType::i32, PixelType::f32}) {
+    kernels::visit_pixel_type(known, [&]<typename Pixel>() {
+      if (std::is_same_v<T, Pixel>) type = known;
+    });
+  }
+  return {type, sizeof(T), add_values<T>};
 }
 
 [[noreturn]] void not_an_image(const std::string& name, std::size_t dimensions) {
@@ -66,8 +76,12 @@ template <typename T>
     throw InputError(fmt::format("{}: truncated: holds {} bytes of data, expected {} x {} x {} x {} bytes", name, there,
                                  frames, rows, columns, element.bytes));
   }
-  Image image{static_cast<std::uint32_t>(rows), static_cast<std::uint32_t>(columns), {}};
+  Image image;
+  image.rows = static_cast<std::uint32_t>(rows);
+  image.columns = static_cast<std::uint32_t>(columns);
   image.values.assign(rows * columns, 0.0);
+  image.frames = frames;
+  if (frames == 1) image.type = element.type;
   std::vector<std::byte> bytes(image_bytes);
   for (std::uint64_t frame = 0; frame < frames; ++frame) {
     if (!read_exactly(input.descriptor.get(), offset + frame * image_bytes, bytes)) {
@@ -264,8 +278,11 @@ constexpr std::uint64_t max_edf_header = 1 << 20;  // Real ones are 0.5 to 32 Ki
   if (frames == 0 || rows == 0 || columns == 0 || rows > max_pixels || columns > max_pixels / rows) {
     throw InputError(fmt::format("{}: {} images of {} x {} pixels are not possible", name, frames, rows, columns));
   }
-  Image image{static_cast<std::uint32_t>(rows), static_cast<std::uint32_t>(columns), {}};
+  Image image;
+  image.rows = static_cast<std::uint32_t>(rows);
+  image.columns = static_cast<std::uint32_t>(columns);
   image.values.assign(rows * columns, 0.0);
+  image.frames = frames;
   std::vector<double> values(rows * columns);
   const auto space = hdf5::own<hdf5::Dataspace>(H5Dget_space(data.get()), "get the extent of " + name);
   const std::array<hsize_t, 3> count{1, rows, columns};
@@ -285,18 +302,6 @@ constexpr std::uint64_t max_edf_header = 1 << 20;  // Real ones are 0.5 to 32 Ki
   return image;
 }
 
-[[nodiscard]] std::string_view name_of(FrameStatus status) {
-  switch (status) {
-    case FrameStatus::not_processed: return "not processed";
-    case FrameStatus::ok: return "ok";
-    case FrameStatus::missing: return "missing";
-    case FrameStatus::unreadable: return "unreadable or corrupt";
-    case FrameStatus::wrong_shape: return "of wrong shape or type";
-    case FrameStatus::monitor_invalid: return "without a valid monitor";
-  }
-  return "?";
-}
-
 /// The average of all frames of a TIFF or HDF5 file.
 [[nodiscard]] Image average_frames(const std::string& url, const fs::path& file, const std::string& dataset) {
   Problems problems;
@@ -304,7 +309,12 @@ constexpr std::uint64_t max_edf_header = 1 << 20;  // Real ones are 0.5 to 32 Ki
   problems.throw_if_any();
   const std::uint64_t frames = reader.list().frames();
   if (frames == 0) throw InputError(url + ": holds no image");
-  Image image{reader.list().rows, reader.list().columns, std::vector<double>(reader.list().pixels(), 0.0)};
+  Image image;
+  image.rows = reader.list().rows;
+  image.columns = reader.list().columns;
+  image.values.assign(reader.list().pixels(), 0.0);
+  image.frames = frames;
+  if (frames == 1) image.type = reader.type_of(0);
   std::vector<EncodedFrame> encoded(1);
   std::vector<std::byte> pixels;
   for (std::uint64_t frame = 0; frame < frames; ++frame) {
@@ -348,15 +358,27 @@ constexpr std::uint64_t max_edf_header = 1 << 20;  // Real ones are 0.5 to 32 Ki
 
 }  // namespace
 
-Image read_image(const std::string& url) {
-  fs::path file = url;
-  std::string dataset;
-  std::error_code ignored;
-  // A file may have "::" in its name; one that exists as it stands is meant.
-  if (const std::size_t separator = url.rfind("::"); separator != std::string::npos && !fs::exists(file, ignored)) {
-    file = url.substr(0, separator);
-    dataset = url.substr(separator + 2);
+std::string_view name_of(FrameStatus status) {
+  switch (status) {
+    case FrameStatus::not_processed: return "not processed";
+    case FrameStatus::ok: return "ok";
+    case FrameStatus::missing: return "missing";
+    case FrameStatus::unreadable: return "unreadable or corrupt";
+    case FrameStatus::wrong_shape: return "of wrong shape or type";
+    case FrameStatus::monitor_invalid: return "without a valid monitor";
   }
+  return "?";
+}
+
+ImageUrl split_url(const std::string& url) {
+  std::error_code ignored;
+  const std::size_t separator = url.rfind("::");
+  if (separator == std::string::npos || fs::exists(url, ignored)) return {url, ""};
+  return {url.substr(0, separator), url.substr(separator + 2)};
+}
+
+Image read_image(const std::string& url) {
+  const auto [file, dataset] = split_url(url);
   const InputFile input = open_input(file);
   const FileFormat format = format_of(input);
   if (!dataset.empty() && format != FileFormat::hdf5) {

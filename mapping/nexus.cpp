@@ -1,6 +1,9 @@
 #include "mapping/nexus.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <ctime>
 
 namespace annulus::mapping::nexus {
 namespace {
@@ -46,16 +49,24 @@ hdf5::Dataset write_dataset(hid_t parent, const std::string& name, hid_t type, c
 
 }  // namespace
 
+hdf5::PropertyList unlocked_access() {
+  auto access = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_FILE_ACCESS), "make file access properties");
+  hdf5::check(H5Pset_file_locking(access.get(), false, true), "switch off file locking");
+  return access;
+}
+
 hdf5::PropertyList dataset_properties() {
   auto properties = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_DATASET_CREATE), "make dataset properties");
   hdf5::check(H5Pset_obj_track_times(properties.get(), false), "switch off time stamps");
   return properties;
 }
 
-hdf5::Dataspace dataspace(const std::vector<hsize_t>& shape) {
-  const hid_t id =
-      shape.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr);
-  return hdf5::own<hdf5::Dataspace>(id, "make a dataspace");
+hdf5::Dataspace dataspace(const std::vector<hsize_t>& shape, bool growing) {
+  if (shape.empty()) return hdf5::own<hdf5::Dataspace>(H5Screate(H5S_SCALAR), "make a dataspace");
+  std::vector<hsize_t> limits = shape;
+  if (growing) limits[0] = H5S_UNLIMITED;
+  return hdf5::own<hdf5::Dataspace>(H5Screate_simple(static_cast<int>(shape.size()), shape.data(), limits.data()),
+                                    "make a dataspace");
 }
 
 hdf5::Group make_group(hid_t parent, const std::string& name, const std::string& nx_class) {
@@ -65,6 +76,23 @@ hdf5::Group make_group(hid_t parent, const std::string& name, const std::string&
                                       "create group '" + name + "'");
   set_attribute(group.get(), "NX_class", nx_class);
   return group;
+}
+
+void set_root_attributes(hid_t file, const std::filesystem::path& target, const std::string& time,
+                         const std::string& creator, const std::string& default_entry) {
+  unsigned major = 0, minor = 0, release = 0;
+  hdf5::check(H5get_libversion(&major, &minor, &release), "read the version of HDF5");
+  set_attribute(file, "NX_class", "NXroot");
+  set_attribute(file, "file_name", std::filesystem::absolute(target).lexically_normal().string());
+  set_attribute(file, "file_time", time);
+  set_attribute(file, "HDF5_Version", fmt::format("{}.{}.{}", major, minor, release));
+  set_attribute(file, "creator", creator);
+  set_attribute(file, "default", default_entry);
+}
+
+void link_soft(hid_t parent, const std::string& target, const std::string& name) {
+  hdf5::check(H5Lcreate_soft(target.c_str(), parent, name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
+              "link '" + name + "' to '" + target + "'");
 }
 
 void set_attribute(hid_t object, const std::string& name, const std::string& text) {
@@ -97,6 +125,16 @@ hdf5::Dataset write_texts(hid_t parent, const std::string& name, const std::vect
   return write_dataset(parent, name, text_type(H5T_VARIABLE).get(), {values.size()}, values.data());
 }
 
+hdf5::Dataset write_flag(hid_t parent, const std::string& name, bool value) {
+  // h5py's bool: an enumeration of one byte.
+  const auto type = hdf5::own<hdf5::Datatype>(H5Tenum_create(H5T_STD_I8LE), "make a type of flags");
+  for (const std::int8_t flag : {std::int8_t{0}, std::int8_t{1}}) {
+    hdf5::check(H5Tenum_insert(type.get(), flag != 0 ? "TRUE" : "FALSE", &flag), "make a type of flags");
+  }
+  const auto byte = static_cast<std::int8_t>(value);
+  return write_dataset(parent, name, type.get(), {}, &byte);
+}
+
 hdf5::Dataset make_fixed_text(hid_t parent, const std::string& name, const std::string& text, std::size_t length) {
   std::string padded = text;
   padded.resize(length, '\0');
@@ -108,6 +146,17 @@ void set_fixed_text(hid_t dataset, const std::string& text) {
   std::string padded = text;
   padded.resize(H5Tget_size(type.get()), '\0');
   hdf5::check(H5Dwrite(dataset, type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()), "write a string");
+}
+
+std::string time_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm local = {};
+  ::localtime_r(&now, &local);
+  char text[time_length];
+  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S%z", &local);
+  std::string result(text, length);
+  result.insert(result.size() - 2, ":");  // strftime has +0100 where the extended form has +01:00
+  return result;
 }
 
 std::string read_text(hid_t parent, const std::string& name) {

@@ -9,14 +9,16 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <ctime>
 #include <limits>
-#include <random>
 #include <set>
 #include <system_error>
 
 #include "mapping/hdf5.hpp"
+#include "mapping/hdf5_frames.hpp"
+#include "mapping/hdf5_input.hpp"
+#include "mapping/input_file.hpp"
 #include "mapping/nexus.hpp"
+#include "mapping/output_file.hpp"
 
 namespace annulus::mapping {
 namespace {
@@ -28,9 +30,6 @@ constexpr const char* process_path = "/entry_0000/annulus";
 constexpr const char* result_path = "/entry_0000/annulus/result";
 constexpr const char* program_name = "annulus";
 
-/// "2026-01-31T23:59:59+01:00" has 25 characters; room for a longer year or a fraction.
-constexpr std::size_t time_length = 32;
-
 /// One transfer stays below this: MPI counts bytes in an int, which ends at 2 GiB.
 constexpr std::uint64_t transfer_bytes = std::uint64_t{1} << 30;
 
@@ -40,201 +39,77 @@ constexpr std::uint64_t check_bytes = std::uint64_t{64} << 20;
 /// Bytes written at once when a new volume is filled.
 constexpr std::size_t fill_bytes = std::size_t{4} << 20;
 
-/// What the metadata of a volume takes at most, apart from long lists of input files: 1,000 mappings are 0.1 MB.
+/// What the metadata of a volume takes at most, apart from long lists of input files and the mappings of `map`.
 constexpr std::size_t metadata_bytes = std::size_t{4} << 20;
+
+/// What one mapping of a virtual dataset takes at most: two selections in four dimensions, and names.
+constexpr std::uint64_t mapping_bytes = 256;
+
+/// pyFAI's name and label of the azimuthal axis.
+constexpr const char* azimuthal_name = "azimuthal";
+constexpr const char* azimuthal_label = "Azimuthal angle $\\chi$ ($^{o}$)";
 
 /// Reading all of `map` through one mapping a channel reads every page of the volume once per channel. Up to this many
 /// bytes that takes 3 to 4 s (4.5 GB/s from page cache); beyond it `intensity` is the signal: see DESIGN.md, Volume.
 constexpr std::uint64_t whole_map_bytes = std::uint64_t{16'000'000'000};
 
-[[noreturn]] void throw_errno(const std::string& what, int error) {
-  const std::string message = "cannot " + what + ": " + std::generic_category().message(error);
-  switch (error) {
-    case EACCES:
-    case EPERM:
-    case EROFS:
-    case ENOENT:
-    case ENOTDIR:
-    case ENAMETOOLONG:
-    case EISDIR:
-    case ELOOP:
-    case EEXIST: throw InputError(message);
-    default: throw IoError(message);
-  }
-}
-
-struct DescriptorTraits {
-  using Type = int;
-  static Type invalid() noexcept { return -1; }
-  static void release(Type descriptor) noexcept { ::close(descriptor); }
-};
-using Descriptor = UniqueHandle<DescriptorTraits>;
-
-/// Brings a file's bytes, or a folder's names, to the disk: an error that was delayed shows here.
-void sync_to_disk(const fs::path& path, int flags) {
-  const Descriptor descriptor(::open(path.c_str(), flags | O_CLOEXEC));
-  if (!descriptor) throw_errno("open '" + path.string() + "'", errno);
-  // Some file systems cannot sync a folder (EINVAL): then the name is as safe as they make it.
-  if (::fsync(descriptor.get()) != 0 && errno != EINVAL) throw_errno("write '" + path.string() + "' to disk", errno);
-}
-
-fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : fs::path("."); }
-
-InputError exists_error(const fs::path& file) {
-  return InputError("output file '" + file.string() + "' exists: give another name, --overwrite or --resume");
-}
-
-/// A new file beside its final name: removed again unless publish() gives it that name.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(fs::path target) : target_(std::move(target)) {
-    // Not the process number: two nodes may share the folder, and the number. Short: the target's own name may be long.
-    std::random_device random;
-    const std::uint64_t number = std::uint64_t{random()} << 32 | random();
-    path_ = folder_of(target_) / fmt::format(".annulus-{:016x}.part", number);
-    const Descriptor descriptor(::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-    if (!descriptor) {
-      const int error = errno;
-      path_.clear();
-      throw_errno("create output file '" + target_.string() + "'", error);
-    }
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() {
-    if (!path_.empty()) ::unlink(path_.c_str());
-  }
-
-  [[nodiscard]] const fs::path& path() const { return path_; }
-
-  /// Refuses at once what would run out of space, or of the quota, in the middle of filling the volume.
-  void check_space(std::uint64_t bytes) const {
-    const Descriptor descriptor = open_again();
-    int error = 0;
-    // Some file systems cannot allocate ahead (EOPNOTSUPP), and are asked by writing a little: HDF5 crashes at the end
-    // of the process when it could not write its metadata, so at least that must fit.
-    if (::fallocate(descriptor.get(), 0, 0, static_cast<off_t>(bytes)) != 0) error = errno;
-    if (error == EOPNOTSUPP) {
-      const std::vector<char> sample(metadata_bytes);
-      const ssize_t written = ::pwrite(descriptor.get(), sample.data(), sample.size(), 0);
-      error = written < 0 ? errno : written < static_cast<ssize_t>(sample.size()) ? ENOSPC : 0;
-    }
-    if (error != 0) {
-      const double megabytes = static_cast<double>(bytes) * 1e-6;
-      throw_errno(fmt::format("make output file '{}' of {:.0f} MB", target_.string(), megabytes), error);
-    }
-    empty();
-  }
-
-  /// Gives all space back, so that HDF5 can close a file on a disk that is full.
-  void empty() const { static_cast<void>(::truncate(path_.c_str(), 0)); }
-
-  /// Writes `bytes` bytes of `pattern`, over and over, from `offset` on.
-  void fill(std::uint64_t offset, std::uint64_t bytes, std::span<const std::byte> pattern) const {
-    const Descriptor descriptor = open_again();
-    while (bytes > 0) {
-      const auto written = ::pwrite(descriptor.get(), pattern.data(), std::min<std::uint64_t>(bytes, pattern.size()),
-                                    static_cast<off_t>(offset));
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) throw_errno("fill output file '" + target_.string() + "'", errno);
-      offset += static_cast<std::uint64_t>(written);
-      bytes -= static_cast<std::uint64_t>(written);
-    }
-  }
-
-  /// Gives the file its final name, complete and on disk. Without `overwrite` a file that has appeared there stays.
-  void publish(bool overwrite) {
-    sync_to_disk(path_, O_RDWR);
-    if (overwrite || !link_to_target()) {
-      if (::rename(path_.c_str(), target_.c_str()) != 0) {
-        throw_errno("name output file '" + target_.string() + "'", errno);
-      }
-    } else {
-      ::unlink(path_.c_str());
-    }
-    path_.clear();
-    sync_to_disk(folder_of(target_), O_RDONLY | O_DIRECTORY);
-  }
-
- private:
-  [[nodiscard]] Descriptor open_again() const {
-    Descriptor descriptor(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
-    if (!descriptor) throw_errno("open output file '" + target_.string() + "'", errno);
-    return descriptor;
-  }
-
-  /// A hard link never replaces a file, on any file system that has them; false where there are none.
-  bool link_to_target() {
-    if (::link(path_.c_str(), target_.c_str()) == 0) return true;
-    if (errno == EEXIST) throw exists_error(target_);
-    std::error_code ignored;
-    if (fs::exists(fs::symlink_status(target_, ignored))) throw exists_error(target_);
-    return false;
-  }
-
-  fs::path target_;
-  fs::path path_;
-};
-
-std::string time_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm local = {};
-  ::localtime_r(&now, &local);
-  char text[time_length];
-  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S%z", &local);
-  std::string result(text, length);
-  result.insert(result.size() - 2, ":");  // ISO 8601's extended form: +01:00, where strftime has +0100
-  return result;
-}
-
-/// File access of one process. No locks: some parallel file systems refuse them, and a viewer that has the file open
-/// must not keep a run from resuming or ending. Metadata never changes after creation, so a reader sees no torn state.
-hdf5::PropertyList serial_access() {
-  auto access = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_FILE_ACCESS), "make file access properties");
-  hdf5::check(H5Pset_file_locking(access.get(), false, true), "switch off file locking");
-  return access;
-}
-
-void link_soft(hid_t parent, const std::string& target, const std::string& name) {
-  hdf5::check(H5Lcreate_soft(target.c_str(), parent, name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
-              "link '" + name + "' to '" + target + "'");
-}
-
 bool reads_whole_in_seconds(const VolumeDescription& description) {
   const std::uint64_t points = description.scan.points();
-  const std::uint64_t bins = description.radial.size();
+  const std::uint64_t bins = description.rows();
   if (points <= bins) return true;
   return static_cast<double>(points) * static_cast<double>(bins) * static_cast<double>(bins) * sizeof(float) <=
          static_cast<double>(whole_map_bytes);
 }
 
-/// `map` [bins, slow, fast] as a view of `intensity` [slow, fast, bins]. A mapping pairs elements in C order, so one
-/// covers either one channel of all points or all channels of one point; the fewer of these are written.
-void make_map(hid_t result, std::uint64_t slow, std::uint64_t fast, std::uint64_t bins) {
-  const hdf5::Dataspace view = nexus::dataspace({bins, slow, fast});
-  const hdf5::Dataspace source = nexus::dataspace({slow, fast, bins});
+/// The number of mappings that make_map() writes.
+std::uint64_t mappings_of(const VolumeDescription& description) {
+  return std::min(description.rows(), description.scan.points());
+}
+
+/// The shape of one pattern: [radial] or [azimuthal, radial].
+std::vector<hsize_t> pattern_shape(const VolumeDescription& description) {
+  if (description.azimuthal.empty()) return {description.radial.size()};
+  return {description.azimuthal.size(), description.radial.size()};
+}
+
+std::vector<hsize_t> joined(std::vector<hsize_t> front, const std::vector<hsize_t>& back) {
+  front.insert(front.end(), back.begin(), back.end());
+  return front;
+}
+
+/// `map` [(azimuthal,) radial, slow, fast] as a view of `intensity` [slow, fast, (azimuthal,) radial]. A mapping pairs
+/// elements in C order, so one covers either one channel of all points or all channels of one point; the fewer of these
+/// are written.
+void make_map(hid_t result, const VolumeDescription& description) {
+  const std::vector<hsize_t> grid = {description.scan.slow, description.scan.fast};
+  const std::vector<hsize_t> pattern = pattern_shape(description);
+  const hdf5::Dataspace view = nexus::dataspace(joined(pattern, grid));
+  const hdf5::Dataspace source = nexus::dataspace(joined(grid, pattern));
   const hdf5::PropertyList properties = nexus::dataset_properties();
   const float fill = std::numeric_limits<float>::quiet_NaN();
   hdf5::check(H5Pset_fill_value(properties.get(), H5T_NATIVE_FLOAT, &fill), "set the fill value of 'map'");
   const std::string source_name = std::string(result_path) + "/intensity";
 
-  using Index = hsize_t[3];
-  const auto select = [](hid_t space, const Index& start, const Index& count) {
-    hdf5::check(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, nullptr, count, nullptr), "map 'map'");
+  const auto select = [](hid_t space, const std::vector<hsize_t>& start, const std::vector<hsize_t>& count) {
+    hdf5::check(H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr), "map 'map'");
   };
-  const auto add = [&](const Index& view_start, const Index& view_count, const Index& source_start,
-                       const Index& source_count) {
-    select(view.get(), view_start, view_count);
-    select(source.get(), source_start, source_count);
+  const auto add = [&](const std::vector<hsize_t>& channel, const std::vector<hsize_t>& channels,
+                       const std::vector<hsize_t>& point, const std::vector<hsize_t>& points) {
+    select(view.get(), joined(channel, point), joined(channels, points));
+    select(source.get(), joined(point, channel), joined(points, channels));
     hdf5::check(H5Pset_virtual(properties.get(), view.get(), ".", source_name.c_str(), source.get()), "map 'map'");
   };
-  if (bins < slow * fast) {
-    for (hsize_t bin = 0; bin < bins; ++bin) add({bin, 0, 0}, {1, slow, fast}, {0, 0, bin}, {slow, fast, 1});
+  const std::uint64_t bins = description.radial.size();
+  if (description.rows() < description.scan.points()) {
+    const std::vector<hsize_t> one(pattern.size(), 1);
+    for (hsize_t row = 0; row < description.rows(); ++row) {
+      add(description.azimuthal.empty() ? std::vector<hsize_t>{row} : std::vector<hsize_t>{row / bins, row % bins}, one,
+          {0, 0}, grid);
+    }
   } else {
-    for (hsize_t line = 0; line < slow; ++line) {
-      for (hsize_t column = 0; column < fast; ++column) {
-        add({0, line, column}, {bins, 1, 1}, {line, column, 0}, {1, 1, bins});
-      }
+    const std::vector<hsize_t> first(pattern.size(), 0);
+    for (hsize_t line = 0; line < description.scan.slow; ++line) {
+      for (hsize_t column = 0; column < description.scan.fast; ++column) add(first, pattern, {line, column}, {1, 1});
     }
   }
   hdf5::check(H5Sselect_all(view.get()), "map 'map'");
@@ -297,29 +172,44 @@ Unwritten unwritten(hid_t dataset, bool nan) {
   return {offset, H5Dget_storage_size(dataset), nan};
 }
 
+/// One of the float32 arrays [slow, fast, (azimuthal,) radial], which the ranks fill.
+Unwritten make_patterns(hid_t result, const std::string& name, const VolumeDescription& description,
+                        const std::string& label) {
+  const std::vector<hsize_t> shape = joined({description.scan.slow, description.scan.fast}, pattern_shape(description));
+  const hdf5::Dataset dataset =
+      nexus::make_unwritten<float>(result, name, shape, std::numeric_limits<float>::quiet_NaN());
+  nexus::set_attribute(dataset.get(), "interpretation", description.azimuthal.empty() ? "spectrum" : "image");
+  nexus::set_attribute(dataset.get(), "long_name", label);
+  return unwritten(dataset.get(), true);
+}
+
 void write_result(hid_t process, const VolumeDescription& description, const std::string& title,
                   std::vector<Unwritten>& data) {
   const Scan& scan = description.scan;
   const std::vector<hsize_t> grid = {scan.slow, scan.fast};
-  const std::uint64_t bins = description.radial.size();
-  const std::vector<hsize_t> shape = {scan.slow, scan.fast, bins};
-  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::vector<std::string> pattern_axes = {description.radial_name};
+  if (!description.azimuthal.empty()) pattern_axes.insert(pattern_axes.begin(), azimuthal_name);
+  std::vector<std::string> map_axes = pattern_axes;
+  map_axes.insert(map_axes.end(), {"slow", "fast"});
+  std::vector<std::string> intensity_axes = {"slow", "fast"};
+  intensity_axes.insert(intensity_axes.end(), pattern_axes.begin(), pattern_axes.end());
 
   const hdf5::Group result = nexus::make_group(process, "result", "NXdata");
   const bool signal_is_map = reads_whole_in_seconds(description);
-  const std::vector<std::string> map_axes = {description.radial_name, "slow", "fast"};
+  const std::vector<std::string>& axes = signal_is_map ? map_axes : intensity_axes;
   nexus::set_attribute(result.get(), "signal", signal_is_map ? "map" : "intensity");
-  nexus::set_attribute(result.get(), "axes",
-                       signal_is_map ? map_axes : std::vector<std::string>{"slow", "fast", description.radial_name});
+  nexus::set_attribute(result.get(), "axes", axes);
   nexus::set_attribute(result.get(), "title", title);
 
-  const std::int64_t first_grid_dimension = signal_is_map ? 2 : 1;
-  write_axis(result.get(), "slow", scan.slow_axis.positions, scan.slow_axis.name, scan.slow_axis.units,
-             first_grid_dimension);
-  write_axis(result.get(), "fast", scan.fast_axis.positions, scan.fast_axis.name, scan.fast_axis.units,
-             first_grid_dimension + 1);
-  write_axis(result.get(), description.radial_name, description.radial, description.radial_label,
-             description.radial_unit, signal_is_map ? 1 : 3);
+  const auto add_axis = [&](const std::string& name, std::span<const double> values, const std::string& label,
+                            const std::string& unit) {
+    const auto place = std::find(axes.begin(), axes.end(), name) - axes.begin();
+    write_axis(result.get(), name, values, label, unit, place + 1);
+  };
+  add_axis("slow", scan.slow_axis.positions, scan.slow_axis.name, scan.slow_axis.units);
+  add_axis("fast", scan.fast_axis.positions, scan.fast_axis.name, scan.fast_axis.units);
+  add_axis(description.radial_name, description.radial, description.radial_label, description.radial_unit);
+  if (!description.azimuthal.empty()) add_axis(azimuthal_name, description.azimuthal, azimuthal_label, "deg");
 
   const hdf5::Dataset map_ptr = nexus::write_array<std::int32_t>(result.get(), "map_ptr", frame_pointers(scan), grid);
   nexus::set_attribute(map_ptr.get(), "interpretation", "image");
@@ -337,17 +227,14 @@ void write_result(hid_t process, const VolumeDescription& description, const std
                        "0 not processed, 1 ok, 2 missing, 3 unreadable or corrupt, "
                        "4 wrong shape or type, 5 monitor invalid");
 
-  const hdf5::Dataset intensity = nexus::make_unwritten<float>(result.get(), "intensity", shape, nan);
-  nexus::set_attribute(intensity.get(), "interpretation", "spectrum");
-  nexus::set_attribute(intensity.get(), "long_name", "Intensity");
-  data = {unwritten(status.get(), false), unwritten(intensity.get(), true)};
+  data = {unwritten(status.get(), false), make_patterns(result.get(), "intensity", description, "Intensity")};
   if (description.errors) {
-    const hdf5::Dataset errors = nexus::make_unwritten<float>(result.get(), "errors", shape, nan);
-    nexus::set_attribute(errors.get(), "interpretation", "spectrum");
-    nexus::set_attribute(errors.get(), "long_name", "Standard error of the intensity");
-    data.push_back(unwritten(errors.get(), true));
+    data.push_back(make_patterns(result.get(), "errors", description, "Standard error of the intensity"));
   }
-  make_map(result.get(), scan.slow, scan.fast, bins);
+  if (description.std) {
+    data.push_back(make_patterns(result.get(), "std", description, "Standard deviation of the intensity"));
+  }
+  make_map(result.get(), description);
 
   // What viewers open at once. A group of its own: silx takes `errors` in an NXdata for those of its signal and refuses
   // the group when the shapes differ; and a slice of `map` stays quick in volumes whose signal is `intensity`.
@@ -355,8 +242,8 @@ void write_result(hid_t process, const VolumeDescription& description, const std
   nexus::set_attribute(maps.get(), "signal", "map");
   nexus::set_attribute(maps.get(), "axes", map_axes);
   nexus::set_attribute(maps.get(), "title", title);
-  link_soft(maps.get(), std::string(result_path) + "/map", "map");
-  for (const std::string& name : map_axes) link_soft(maps.get(), std::string(result_path) + "/" + name, name);
+  nexus::link_soft(maps.get(), std::string(result_path) + "/map", "map");
+  for (const std::string& name : map_axes) nexus::link_soft(maps.get(), std::string(result_path) + "/" + name, name);
 }
 
 /// `file` as seen from `folder`, both with their symbolic links resolved: an external link's ".." goes by real folders.
@@ -383,6 +270,19 @@ std::size_t link_inputs(hid_t group, const VolumeDescription& description, const
   return links;
 }
 
+/// An image's FILE or FILE::DATASET as silx's DataUrl, which pyFAI-diffmap-view reads the mask through.
+std::string silx_url(const std::string& url) {
+  auto [name, dataset] = split_url(url);
+  const std::string file = fs::absolute(name).lexically_normal().string();
+  if (dataset.empty() && format_of(open_input(file)) == FileFormat::hdf5) {
+    const hdf5::File opened = hdf5::open_for_reading(file);
+    const hdf5::FrameDatasets found = hdf5::locate_frames(opened.get(), file, "");
+    if (!found.paths.empty()) dataset = found.paths.front();
+  }
+  if (dataset.empty()) return "fabio://" + file;
+  return "silx://" + file + "?path=" + (dataset.front() == '/' ? "" : "/") + dataset;
+}
+
 void write_process(hid_t entry, const fs::path& target, const VolumeDescription& description, const std::string& time,
                    const std::string& title, std::vector<Unwritten>& data) {
   const Scan& scan = description.scan;
@@ -399,6 +299,7 @@ void write_process(hid_t entry, const fs::path& target, const VolumeDescription&
     files.push_back(fs::absolute(input.file).lexically_normal().string());
   }
   nexus::write_texts(process.get(), "inputfiles", files);
+  if (!description.mask_file.empty()) nexus::write_text(process.get(), "maskfile", silx_url(description.mask_file));
 
   write_dimension(process.get(), "dim0", scan.slow, scan.slow_axis.name, scan.slow_axis.positions);
   write_dimension(process.get(), "dim1", scan.fast, scan.fast_axis.name, scan.fast_axis.positions);
@@ -416,25 +317,17 @@ void write_process(hid_t entry, const fs::path& target, const VolumeDescription&
 
 /// Writes all metadata and the small arrays, and returns what is still to be filled.
 std::vector<Unwritten> write_volume(hid_t file, const fs::path& target, const VolumeDescription& description) {
-  const std::string time = time_now();
+  const std::string time = nexus::time_now();
   const bool tomo = description.scan.kind == ScanKind::tomo;
-  unsigned major = 0, minor = 0, release = 0;
-  hdf5::check(H5get_libversion(&major, &minor, &release), "read the version of HDF5");
-
-  nexus::set_attribute(file, "NX_class", "NXroot");
-  nexus::set_attribute(file, "file_name", fs::absolute(target).lexically_normal().string());
-  nexus::set_attribute(file, "file_time", time);
-  nexus::set_attribute(file, "HDF5_Version", fmt::format("{}.{}.{}", major, minor, release));
-  nexus::set_attribute(file, "creator", program_name);
-  nexus::set_attribute(file, "default", "entry_0000");
+  nexus::set_root_attributes(file, target, time, program_name, "entry_0000");
 
   const hdf5::Group entry = nexus::make_group(file, "entry_0000", "NXentry");
   nexus::set_attribute(entry.get(), "default", std::string(program_name) + "/maps");
   nexus::write_text(entry.get(), "title", tomo ? "diff_tomo" : "diff_map");
   nexus::write_text(entry.get(), "program_name", program_name);
   nexus::write_text(entry.get(), "start_time", time);
-  nexus::make_fixed_text(entry.get(), "end_time", "", time_length);  // "" until finish_volume()
-  link_soft(entry.get(), process_path, "pyFAI");
+  nexus::make_fixed_text(entry.get(), "end_time", "", nexus::time_length);  // "" until finish_volume()
+  nexus::link_soft(entry.get(), process_path, "pyFAI");
 
   const bool links = std::any_of(description.inputs.begin(), description.inputs.end(),
                                  [](const FrameList::Input& input) { return !input.dataset.empty(); });
@@ -452,8 +345,8 @@ void check_description(const VolumeDescription& description) {
   ANNULUS_EXPECT(scan.slow > 0 && scan.fast > 0 && !description.radial.empty());
   ANNULUS_EXPECT(scan.slow_axis.positions.size() == scan.slow && scan.fast_axis.positions.size() == scan.fast);
   ANNULUS_EXPECT(description.monitor.size() == scan.points());
-  static const std::set<std::string> taken = {"",        "map",          "intensity", "errors", "map_ptr",
-                                              "monitor", "frame_status", "slow",      "fast"};
+  static const std::set<std::string> taken = {
+      "", "map", "intensity", "errors", "std", "map_ptr", "monitor", "frame_status", "slow", "fast", azimuthal_name};
   ANNULUS_EXPECT(taken.count(description.radial_name) == 0);
 }
 
@@ -481,45 +374,46 @@ void for_each_block(std::uint64_t first, std::uint64_t count, std::uint64_t fast
   }
 }
 
-/// Selects a block of a [slow, fast] or [slow, fast, bins] dataset and the memory that goes with it.
+/// Selects a block of a [slow, fast] or [slow, fast, (azimuthal,) bins] dataset and the memory that goes with it.
 struct Selection {
   hdf5::Dataspace file, memory;
   Selection(hid_t dataset, const Block& block) {
     file = hdf5::own<hdf5::Dataspace>(H5Dget_space(dataset), "read the shape of a dataset");
-    hsize_t shape[3] = {0, 0, 1};
-    const int rank = H5Sget_simple_extent_dims(file.get(), shape, nullptr);
-    ANNULUS_EXPECT(rank == 2 || rank == 3);
-    const hsize_t start[3] = {block.line, block.column, 0};
-    const hsize_t count[3] = {block.lines, block.columns, shape[2]};
+    hsize_t shape[4] = {0, 0, 1, 1};
+    const int rank = H5Sget_simple_extent_ndims(file.get());
+    ANNULUS_EXPECT(rank >= 2 && rank <= 4);
+    H5Sget_simple_extent_dims(file.get(), shape, nullptr);
+    const hsize_t start[4] = {block.line, block.column, 0, 0};
+    const hsize_t count[4] = {block.lines, block.columns, shape[2], shape[3]};
     hdf5::check(H5Sselect_hyperslab(file.get(), H5S_SELECT_SET, start, nullptr, count, nullptr), "select points");
-    memory = nexus::dataspace({block.points() * count[2]});
+    memory = nexus::dataspace({block.points() * count[2] * count[3]});
   }
 };
 
-std::uint64_t points_within(std::uint64_t bytes, std::uint64_t bins) {
-  return std::max<std::uint64_t>(1, bytes / (bins * sizeof(float)));
+std::uint64_t points_within(std::uint64_t bytes, std::uint64_t rows) {
+  return std::max<std::uint64_t>(1, bytes / (rows * sizeof(float)));
 }
 
 /// Clears the status of points marked ok that hold a NaN. An integrated frame has none (an empty bin is 0), so its data
 /// never reached the disk: the machine went down between writing data and status back.
-void clear_points_without_data(hid_t dataset, std::uint64_t fast, std::uint64_t bins,
+void clear_points_without_data(hid_t dataset, std::uint64_t fast, std::uint64_t rows,
                                std::vector<std::uint8_t>& status) {
   constexpr auto ok = static_cast<std::uint8_t>(FrameStatus::ok);
-  const std::uint64_t most = points_within(check_bytes, bins);
+  const std::uint64_t most = points_within(check_bytes, rows);
   std::vector<float> values;
   for_each_block(0, status.size(), fast, most, [&](const Block& block, std::uint64_t first) {
     const auto begin = status.begin() + static_cast<std::ptrdiff_t>(first);
     const auto end = begin + static_cast<std::ptrdiff_t>(block.points());
     if (std::find(begin, end, ok) == end) return;
-    values.resize(block.points() * bins);
+    values.resize(block.points() * rows);
     const Selection selection(dataset, block);
     hdf5::check(
         H5Dread(dataset, H5T_NATIVE_FLOAT, selection.memory.get(), selection.file.get(), H5P_DEFAULT, values.data()),
         "read the points that are marked ok");
     for (std::uint64_t point = 0; point < block.points(); ++point) {
-      const float* frame = values.data() + point * bins;
+      const float* frame = values.data() + point * rows;
       if (begin[static_cast<std::ptrdiff_t>(point)] == ok &&
-          std::any_of(frame, frame + bins, [](float value) { return std::isnan(value); })) {
+          std::any_of(frame, frame + rows, [](float value) { return std::isnan(value); })) {
         begin[static_cast<std::ptrdiff_t>(point)] = static_cast<std::uint8_t>(FrameStatus::not_processed);
       }
     }
@@ -530,11 +424,11 @@ hdf5::Dataset open_dataset(hid_t file, const std::string& path) {
   return hdf5::own<hdf5::Dataset>(H5Dopen2(file, path.c_str(), H5P_DEFAULT), "open dataset '" + path + "'");
 }
 
-bool has_errors(hid_t file) {
-  const std::string path = std::string(result_path) + "/errors";
+/// A dataset that not every volume has; an invalid handle when this one has not.
+hdf5::Dataset open_dataset_if_there(hid_t file, const std::string& path) {
   const htri_t found = H5Lexists(file, path.c_str(), H5P_DEFAULT);
   hdf5::check(found, "look for dataset '" + path + "'");
-  return found > 0;
+  return found > 0 ? open_dataset(file, path) : hdf5::Dataset();
 }
 
 std::vector<std::uint64_t> shape_of(hid_t dataset) {
@@ -547,29 +441,36 @@ std::vector<std::uint64_t> shape_of(hid_t dataset) {
 /// A file that is open, with its datasets: what writer and reader have in common.
 struct OpenVolume {
   hdf5::File file;
-  hdf5::Dataset intensity, errors, status;  ///< `errors` is invalid where the volume has none
-  std::uint64_t slow = 0, fast = 0, bins = 0;
+  hdf5::Dataset intensity, errors, std, status;  ///< `errors` and `std` are invalid where the volume has none
+  std::uint64_t slow = 0, fast = 0, azimuthal_bins = 0, bins = 0;
+
+  [[nodiscard]] std::uint64_t rows() const { return bins * std::max<std::uint64_t>(azimuthal_bins, 1); }
 
   /// The datasets first: HDF5 closes a file with its last open object.
   void close_datasets() {
-    intensity.reset();
-    errors.reset();
-    status.reset();
+    for (hdf5::Dataset* dataset : {&intensity, &errors, &std, &status}) dataset->reset();
   }
 
   void open_datasets() {
     const std::string result = result_path;
     intensity = open_dataset(file.get(), result + "/intensity");
     status = open_dataset(file.get(), result + "/frame_status");
-    if (has_errors(file.get())) errors = open_dataset(file.get(), result + "/errors");
+    errors = open_dataset_if_there(file.get(), result + "/errors");
+    std = open_dataset_if_there(file.get(), result + "/std");
 
     const std::vector<std::uint64_t> shape = shape_of(intensity.get());
-    if (shape.size() != 3) {
-      throw IoError(fmt::format("'{}/intensity' has {} dimensions, expected [slow, fast, bins]", result, shape.size()));
+    if (shape.size() != 3 && shape.size() != 4) {
+      throw IoError(
+          fmt::format("'{}/intensity' has {} dimensions, expected [slow, fast, bins] or "
+                      "[slow, fast, azimuthal bins, bins]",
+                      result, shape.size()));
     }
-    slow = shape[0], fast = shape[1], bins = shape[2];
-    const std::vector<std::uint64_t> grid = {slow, fast};
-    if (shape_of(status.get()) != grid || (errors && shape_of(errors.get()) != shape)) {
+    slow = shape[0], fast = shape[1], bins = shape.back();
+    azimuthal_bins = shape.size() == 4 ? shape[2] : 0;
+    const auto fits = [](const hdf5::Dataset& dataset, const std::vector<std::uint64_t>& expected) {
+      return !dataset || shape_of(dataset.get()) == expected;
+    };
+    if (!fits(status, {slow, fast}) || !fits(errors, shape) || !fits(std, shape)) {
       throw IoError("the datasets of '" + result + "' have shapes that do not fit together");
     }
   }
@@ -609,19 +510,19 @@ std::string problem_of(Step&& step) {
 void create_volume(const fs::path& file, const VolumeDescription& description, bool overwrite) {
   hdf5::silence();
   check_description(description);
-  const fs::file_status existing = fs::symlink_status(file);
-  if (fs::is_directory(existing)) throw InputError("output file '" + file.string() + "' is a folder");
-  if (!overwrite && fs::exists(existing)) throw exists_error(file);
+  check_output(file, overwrite);
 
-  const std::uint64_t values = description.scan.points() * description.radial.size() * (description.errors ? 2 : 1);
+  const std::uint64_t arrays = 1U + description.errors + description.std;
+  const std::uint64_t values = description.scan.points() * description.rows() * arrays;
   // Beside the values, a point has a frame index, a monitor and a status.
-  const std::uint64_t bytes = values * sizeof(float) + description.scan.points() * 13 + metadata_bytes;
+  const std::uint64_t bytes = values * sizeof(float) + description.scan.points() * 13 + metadata_bytes +
+                              mappings_of(description) * mapping_bytes;
   TemporaryFile temporary(file);
   temporary.check_space(bytes);
   std::vector<Unwritten> data;
   hdf5::File handle;
   try {
-    const hdf5::PropertyList access = serial_access();
+    const hdf5::PropertyList access = nexus::unlocked_access();
     // Data on pages of its own: writing it never makes the kernel write a page again that holds metadata.
     hdf5::check(H5Pset_alignment(access.get(), 4096, 4096), "align datasets");
     const auto creation = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_FILE_CREATE), "make file properties");
@@ -652,7 +553,8 @@ VolumeState read_volume_state(const fs::path& file) {
   VolumeState state;
   OpenVolume volume;
   try {
-    volume.file = hdf5::own<hdf5::File>(H5Fopen(file.c_str(), H5F_ACC_RDONLY, serial_access().get()), "open the file");
+    volume.file =
+        hdf5::own<hdf5::File>(H5Fopen(file.c_str(), H5F_ACC_RDONLY, nexus::unlocked_access().get()), "open the file");
     const auto process = hdf5::own<hdf5::Group>(H5Gopen2(volume.file.get(), process_path, H5P_DEFAULT),
                                                 std::string("find '") + process_path + "'");
     state.fingerprint = nexus::read_text(process.get(), "fingerprint");
@@ -663,13 +565,15 @@ VolumeState read_volume_state(const fs::path& file) {
   state.slow = volume.slow;
   state.fast = volume.fast;
   state.bins = volume.bins;
+  state.azimuthal_bins = volume.azimuthal_bins;
   state.errors = static_cast<bool>(volume.errors);
+  state.std = static_cast<bool>(volume.std);
   state.status.resize(state.slow * state.fast);
   try {
     hdf5::check(H5Dread(volume.status.get(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, state.status.data()),
                 "read 'frame_status'");
-    for (const hdf5::Dataset* dataset : {&volume.intensity, &volume.errors}) {
-      if (*dataset) clear_points_without_data(dataset->get(), state.fast, state.bins, state.status);
+    for (const hdf5::Dataset* dataset : {&volume.intensity, &volume.errors, &volume.std}) {
+      if (*dataset) clear_points_without_data(dataset->get(), state.fast, volume.rows(), state.status);
     }
   } catch (const IoError& reason) {
     throw IoError("volume '" + file.string() + "': " + reason.what());
@@ -705,7 +609,7 @@ VolumeWriter::VolumeWriter(const fs::path& file, MPI_Comm comm) : impl_(std::mak
 
   // MPI_File_open need not return on the other ranks when one of them cannot open the file: each looks by itself first.
   agree(comm, problem_of([&] {
-          const Descriptor descriptor(::open(file.c_str(), O_RDWR | O_CLOEXEC));
+          const FileDescriptor descriptor(::open(file.c_str(), O_RDWR | O_CLOEXEC));
           if (!descriptor) throw_errno("open volume '" + impl_->name + "' for writing", errno);
           access = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_FILE_ACCESS), "make file access properties");
           impl_->transfer = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_DATASET_XFER), "make transfer properties");
@@ -730,19 +634,23 @@ VolumeWriter::~VolumeWriter() = default;
 VolumeWriter::VolumeWriter(VolumeWriter&&) noexcept = default;
 VolumeWriter& VolumeWriter::operator=(VolumeWriter&&) noexcept = default;
 
-void VolumeWriter::write(std::uint64_t first_point, std::span<const float> intensity, std::span<const float> sigma,
-                         std::span<const FrameStatus> status) {
+void VolumeWriter::write(std::uint64_t first_point, const VolumeRows& rows) {
   ANNULUS_EXPECT(impl_ && impl_->volume.file);
   static_assert(sizeof(FrameStatus) == sizeof(std::uint8_t));
   OpenVolume& volume = impl_->volume;
+  const std::span<const FrameStatus> status = rows.status;
+  const std::pair<const hdf5::Dataset*, std::span<const float>> arrays[] = {
+      {&volume.intensity, rows.intensity}, {&volume.errors, rows.errors}, {&volume.std, rows.std}};
   ANNULUS_EXPECT(first_point + status.size() <= volume.slow * volume.fast);
-  ANNULUS_EXPECT(intensity.size() == status.size() * volume.bins);
-  ANNULUS_EXPECT(sigma.size() == (volume.errors ? intensity.size() : 0));
+  for (const auto& [dataset, values] : arrays) {
+    ANNULUS_EXPECT(values.size() == (*dataset ? status.size() * volume.rows() : 0));
+  }
   try {
-    const std::uint64_t most = points_within(transfer_bytes, volume.bins);
+    const std::uint64_t most = points_within(transfer_bytes, volume.rows());
     for_each_block(first_point, status.size(), volume.fast, most, [&](const Block& block, std::uint64_t before) {
-      impl_->write_block(volume.intensity.get(), block, intensity.data() + before * volume.bins);
-      if (volume.errors) impl_->write_block(volume.errors.get(), block, sigma.data() + before * volume.bins);
+      for (const auto& [dataset, values] : arrays) {
+        if (*dataset) impl_->write_block(dataset->get(), block, values.data() + before * volume.rows());
+      }
     });
     // Every value lies in the file before the first status says so.
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(status.data());
@@ -768,9 +676,10 @@ void VolumeWriter::close() {
 void finish_volume(const fs::path& file) {
   hdf5::silence();
   try {
-    auto handle = hdf5::own<hdf5::File>(H5Fopen(file.c_str(), H5F_ACC_RDWR, serial_access().get()), "open the file");
+    auto handle =
+        hdf5::own<hdf5::File>(H5Fopen(file.c_str(), H5F_ACC_RDWR, nexus::unlocked_access().get()), "open the file");
     hdf5::Dataset end_time = open_dataset(handle.get(), std::string(entry_path) + "/end_time");
-    nexus::set_fixed_text(end_time.get(), time_now());
+    nexus::set_fixed_text(end_time.get(), nexus::time_now());
     end_time.reset();
     hdf5::check(H5Fclose(handle.give_up()), "close the file");
   } catch (const IoError& error) {

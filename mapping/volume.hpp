@@ -1,8 +1,8 @@
 // The volume: one HDF5 file in pyFAI-diffmap's layout, made by rank 0, filled by all ranks.
 //
 // Rank 0 creates everything with the serial driver, space allocated and filled (NaN, status 0), and closes it. Then all
-// ranks open the file through MPI-IO and write raw data only, each line independently: first intensity and errors, then
-// its status bytes. So a file left by a killed job can always be opened, says what it holds, and can be resumed.
+// ranks open the file through MPI-IO and write raw data only, each line independently: first intensities and errors,
+// then its status bytes. So a file left by a killed job can always be opened, says what it holds, and can be resumed.
 #pragma once
 
 #include <mpi.h>
@@ -23,17 +23,23 @@ namespace annulus::mapping {
 /// All that the volume says beside the data.
 struct VolumeDescription {
   Scan scan;
-  std::string radial_name;     ///< "2th", "q", "r"
-  std::string radial_unit;     ///< "deg", "nm^-1", ...
-  std::string radial_label;    ///< for plots
-  std::vector<double> radial;  ///< [bins] in radial_unit
-  bool errors = false;
-  std::vector<double> monitor;  ///< [slow * fast], as used; 1 where there is none
+  std::string radial_name;        ///< "2th", "q", "r"
+  std::string radial_unit;        ///< "deg", "nm^-1", ...
+  std::string radial_label;       ///< for plots
+  std::vector<double> radial;     ///< [bins] in radial_unit
+  std::vector<double> azimuthal;  ///< [azimuthal bins] degrees; empty = patterns of all azimuths, no such dimension
+  bool errors = false;            ///< with the standard error of the mean
+  bool std = false;               ///< with the standard deviation
+  std::vector<double> monitor;    ///< [slow * fast], as used; 1 where there is none
   std::vector<FrameList::Input> inputs;
+  std::string mask_file;           ///< FILE or FILE::DATASET of the mask, as read_image() takes it; "" = none
   std::string configuration_json;  ///< pyFAI's worker configuration: poni dictionary, unit, nbpt_rad, shape, ...
   std::string command_line;
   std::string version;
   std::string fingerprint;  ///< identifies input and settings: a resumed run must have the same
+
+  /// Numbers in one frame's pattern.
+  [[nodiscard]] std::uint64_t rows() const { return radial.size() * (azimuthal.empty() ? 1 : azimuthal.size()); }
 };
 
 /// Creates the file (rank 0 alone, serial driver). It is written beside its final name and renamed when complete, so a
@@ -45,13 +51,23 @@ void create_volume(const std::filesystem::path& file, const VolumeDescription& d
 struct VolumeState {
   std::uint64_t slow = 0;
   std::uint64_t fast = 0;
-  std::uint64_t bins = 0;
+  std::uint64_t bins = 0;            ///< radial
+  std::uint64_t azimuthal_bins = 0;  ///< 0 = no such dimension
   bool errors = false;
+  bool std = false;
   std::string fingerprint;
   std::vector<std::uint8_t> status;  ///< [slow * fast]; a point marked ok whose data never arrived (NaN) is 0 here
 };
 /// Throws InputError when the file is absent or no volume of ours.
 [[nodiscard]] VolumeState read_volume_state(const std::filesystem::path& file);
+
+/// The results of consecutive points. Each array is [points, rows], azimuth by azimuth as the integrator gives them.
+struct VolumeRows {
+  std::span<const float> intensity;
+  std::span<const float> errors;  ///< standard error of the mean; empty in a volume without
+  std::span<const float> std;     ///< standard deviation; empty in a volume without
+  std::span<const FrameStatus> status;
+};
 
 /// Writes lines of a volume that create_volume made.
 class VolumeWriter {
@@ -63,10 +79,9 @@ class VolumeWriter {
   VolumeWriter(VolumeWriter&&) noexcept;
   VolumeWriter& operator=(VolumeWriter&&) noexcept;
 
-  /// Writes points [first_point, first_point + status.size()) of the grid in C order: data first, then status.
-  /// Independent. `intensity` and `sigma` are [points, bins]; sigma is empty without errors. Throws IoError.
-  void write(std::uint64_t first_point, std::span<const float> intensity, std::span<const float> sigma,
-             std::span<const FrameStatus> status);
+  /// Writes points [first_point, first_point + rows.status.size()) of the grid in C order: data first, then status.
+  /// Independent. Throws IoError.
+  void write(std::uint64_t first_point, const VolumeRows& rows);
 
   /// Brings everything to disk and closes. Collective over the communicator. Throws IoError on every rank when it fails
   /// on one.

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <limits>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "base/errors.hpp"
@@ -96,14 +97,56 @@ void together(MPI_Comm comm, const std::function<void()>& step) {
   throw Stop{static_cast<ExitCode>(worst)};
 }
 
+void tell_warnings(MPI_Comm comm, const std::vector<std::string>& warnings) {
+  std::string mine;
+  for (const std::string& warning : warnings) mine += warning + '\n';
+  std::set<std::string> told;
+  for (const std::string& message : gather_messages(comm, mine)) {
+    std::istringstream lines(message);
+    for (std::string line; std::getline(lines, line);) {
+      if (told.insert(line).second) std::cerr << "annulus: warning: " << line << std::endl;
+    }
+  }
+}
+
+namespace {
+
+/// MPI's counts are int: calls `transfer(begin, count)` for pieces of at most 1 GiB.
+template <typename Transfer>
+void in_pieces(std::uint64_t size, Transfer&& transfer) {
+  constexpr std::uint64_t piece = 1U << 30U;
+  for (std::uint64_t begin = 0; begin < size; begin += piece) {
+    transfer(begin, static_cast<int>(std::min(piece, size - begin)));
+  }
+}
+
+}  // namespace
+
 void broadcast(MPI_Comm comm, std::vector<std::byte>& bytes) {
   std::uint64_t size = bytes.size();
   MPI_Bcast(&size, 1, MPI_UINT64_T, 0, comm);
   bytes.resize(size);
-  constexpr std::uint64_t piece = 1U << 30U;  // MPI counts are int
-  for (std::uint64_t begin = 0; begin < size; begin += piece) {
-    MPI_Bcast(bytes.data() + begin, static_cast<int>(std::min(piece, size - begin)), MPI_BYTE, 0, comm);
+  in_pieces(size, [&](std::uint64_t begin, int count) { MPI_Bcast(bytes.data() + begin, count, MPI_BYTE, 0, comm); });
+}
+
+std::vector<std::vector<std::byte>> gather(MPI_Comm comm, const std::vector<std::byte>& bytes) {
+  const bool root = rank_of(comm) == 0;
+  const std::uint64_t size = bytes.size();
+  std::vector<std::uint64_t> sizes(root ? static_cast<std::size_t>(size_of(comm)) : 0);
+  MPI_Gather(&size, 1, MPI_UINT64_T, sizes.data(), 1, MPI_UINT64_T, 0, comm);
+  if (!root) {
+    in_pieces(size,
+              [&](std::uint64_t begin, int count) { MPI_Send(bytes.data() + begin, count, MPI_BYTE, 0, 0, comm); });
+    return {};
   }
+  std::vector<std::vector<std::byte>> all = {bytes};
+  for (std::size_t rank = 1; rank < sizes.size(); ++rank) {
+    std::vector<std::byte>& received = all.emplace_back(sizes[rank]);
+    in_pieces(sizes[rank], [&](std::uint64_t begin, int count) {
+      MPI_Recv(received.data() + begin, count, MPI_BYTE, static_cast<int>(rank), 0, comm, MPI_STATUS_IGNORE);
+    });
+  }
+  return all;
 }
 
 SharedCounter::SharedCounter(MPI_Comm comm) {

@@ -32,8 +32,14 @@ struct Stop {
 /// Stop: bad_input when every failure was an InputError, else failed. Collective.
 void together(MPI_Comm comm, const std::function<void()>& step);
 
+/// Rank 0 prints each different warning of any rank once. Collective.
+void tell_warnings(MPI_Comm comm, const std::vector<std::string>& warnings);
+
 /// Sends rank 0's bytes to all, of any length. Collective.
 void broadcast(MPI_Comm comm, std::vector<std::byte>& bytes);
+
+/// Every rank's bytes, of any length, on rank 0 in the order of the ranks; empty elsewhere. Collective.
+[[nodiscard]] std::vector<std::vector<std::byte>> gather(MPI_Comm comm, const std::vector<std::byte>& bytes);
 
 /// Numbers 0, 1, 2, ... given out once each to whoever asks first, so that a slow rank does not hold the others.
 class SharedCounter {

@@ -9,7 +9,9 @@
 #include "base/errors.hpp"
 #include "mapping/volume.hpp"
 #include "mpi_driver/commands.hpp"
+#include "mpi_driver/make_integrator.hpp"
 #include "mpi_driver/map_options.hpp"
+#include "mpi_driver/output_lock.hpp"
 #include "mpi_driver/pipeline.hpp"
 #include "mpi_driver/preparation.hpp"
 
@@ -17,22 +19,6 @@ namespace annulus::driver {
 namespace {
 
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-/// opencl where a GPU is, else openmp: on a CPU our own code is faster than any OpenCL driver's.
-kernels::Backend automatic_backend() {
-  for (const kernels::DeviceInfo& device : kernels::list_devices()) {
-    if (device.gpu && device.float64) return kernels::Backend::opencl;
-  }
-  return kernels::Backend::openmp;
-}
-
-std::unique_ptr<kernels::Engine> engine_for(const ComputeSettings& compute, int node_rank) {
-  kernels::DeviceChoice choice;
-  choice.spec = compute.device;
-  choice.node_rank = node_rank;
-  choice.threads = compute.threads;
-  return kernels::make_engine(compute.backend.value_or(automatic_backend()), choice);
-}
 
 /// Sums and maxima of all ranks' statistics, on every rank. Collective.
 Statistics total_of(const Statistics& mine, MPI_Comm comm) {
@@ -53,6 +39,7 @@ Statistics total_of(const Statistics& mine, MPI_Comm comm) {
 struct Preliminaries {
   double prepare_s = 0.0;
   double matrix_s = 0.0;
+  bool matrix_loaded = false;
   double create_s = 0.0;
 };
 
@@ -64,7 +51,7 @@ void print_table(const Statistics& all, const Preliminaries& before, int ranks, 
     text += fmt::format("{:<28}{:>12.3f}{:>18.3f}\n", name, seconds / ranks, seconds / frames * 1e3);
   };
   once("read and check input", before.prepare_s);
-  once("build matrix", before.matrix_s);
+  once(before.matrix_loaded ? "load matrix" : "build matrix", before.matrix_s);
   once("create volume", before.create_s);
   stage("fetch", all.fetch_s);
   stage("decode", all.decode_s);
@@ -103,10 +90,15 @@ ExitCode command_map(mapping::ScanKind kind, const std::vector<std::string>& arg
   MapOptions options;
   Preliminaries before;
 
+  // Rank 0 alone reads the command line and what it names; the others learn what they must from it.
   double start = now_s();
   Problems problems;
-  together(comm, [&] { options = parse_map_options(kind, arguments, help, problems); });
-  if (help) {
+  together(comm, [&] {
+    if (root) options = parse_map_options(kind, arguments, help, problems);
+  });
+  std::vector<std::byte> course = {std::byte{help.has_value()}, std::byte{options.dry_run}};
+  broadcast(comm, course);
+  if (course[0] != std::byte{0}) {
     if (root) std::cout << *help;
     return ExitCode::ok;
   }
@@ -114,10 +106,19 @@ ExitCode command_map(mapping::ScanKind kind, const std::vector<std::string>& arg
     if (root) preparation = prepare(options, ranks, command_line_of(kind, arguments), problems);
   });
   before.prepare_s = now_s() - start;
-  if (options.dry_run) {
+  if (root) {
+    for (const std::string& warning : preparation->warnings) {
+      std::cerr << "annulus: warning: " << warning << std::endl;
+    }
+  }
+  if (course[1] != std::byte{0}) {
     if (root) std::cout << describe(*preparation, ranks);
     return ExitCode::ok;
   }
+  std::optional<OutputLock> lock;
+  together(comm, [&] {
+    if (root) lock.emplace(preparation->experiment.output);
+  });
 
   std::vector<std::byte> bytes;
   if (root) bytes = serialise(preparation->experiment);
@@ -126,15 +127,15 @@ ExitCode command_map(mapping::ScanKind kind, const std::vector<std::string>& arg
   bytes = {};
 
   start = now_s();
-  const int node_rank = node_rank_of(comm);
-  std::optional<integrator::Integrator> integrator;
-  together(comm, [&] { integrator.emplace(experiment.plan, engine_for(experiment.compute, node_rank)); });
+  integrator::Integrator integrator = make_integrator(experiment.plan, experiment.compute, comm);
   before.matrix_s = now_s() - start;
+  before.matrix_loaded = integrator.matrix_loaded();
 
   start = now_s();
   together(comm, [&] {
     if (!root || options.output_mode == OutputMode::resume) return;
-    preparation->description.radial = integrator->radial();
+    preparation->description.radial = integrator.radial();
+    preparation->description.azimuthal = integrator.azimuthal_deg();
     mapping::create_volume(experiment.output, preparation->description, options.output_mode == OutputMode::overwrite);
   });
   std::optional<mapping::VolumeWriter> writer;
@@ -149,7 +150,7 @@ ExitCode command_map(mapping::ScanKind kind, const std::vector<std::string>& arg
     Progress progress(to_do, root);
     // A rank that fails stops; the others finish what is left, so that a resumed run has little to do.
     try {
-      together(comm, [&] { mine = run_pipeline(experiment, *integrator, *writer, counter, progress); });
+      together(comm, [&] { mine = run_pipeline(experiment, integrator, *writer, counter, progress); });
     } catch (const Stop&) {
       if (root) std::cerr << "annulus: the volume holds what was done until then; --resume goes on" << std::endl;
       throw;
@@ -163,7 +164,7 @@ ExitCode command_map(mapping::ScanKind kind, const std::vector<std::string>& arg
 
   const Statistics all = total_of(mine, comm);
   if (root) {
-    const kernels::Engine& engine = integrator->engine();
+    const kernels::Engine& engine = integrator.engine();
     print_table(all, before, ranks, fmt::format("{} ({})", name_of(engine.backend()), engine.device_name()));
     if (all.bad() > 0) print_bad(all);
   }

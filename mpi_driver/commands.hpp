@@ -13,6 +13,8 @@ namespace annulus::driver {
 
 /// `annulus map` and `annulus tomo`. Collective.
 [[nodiscard]] ExitCode command_map(mapping::ScanKind kind, const std::vector<std::string>& arguments, MPI_Comm comm);
+/// `annulus integrate`. Collective.
+[[nodiscard]] ExitCode command_integrate(const std::vector<std::string>& arguments, MPI_Comm comm);
 /// `annulus simulate`. Collective.
 [[nodiscard]] ExitCode command_simulate(const std::vector<std::string>& arguments, MPI_Comm comm);
 /// `annulus devices`. Collective.

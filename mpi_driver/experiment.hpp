@@ -27,6 +27,7 @@ struct Experiment {
   std::vector<double> monitor;    ///< [points] in grid order, not a number where there is none in the file
   std::vector<LineBlock> blocks;  ///< the lines that are still to be done
   std::filesystem::path output;
+  bool std = false;  ///< The standard deviation is written too.
   ComputeSettings compute;
 };
 

@@ -20,6 +20,7 @@ constexpr const char* usage =
     "\n"
     "  map       integrates a raster scan into (slow, fast, radial)\n"
     "  tomo      the same for a tomography: slow = rotation, fast = translation\n"
+    "  integrate single images to patterns: text (.xy) or HDF5\n"
     "  simulate  writes a scan with known truth, as a detector would\n"
     "  devices   lists the OpenCL devices and which one each local rank would take\n"
     "\n"
@@ -32,6 +33,7 @@ ExitCode run(const std::vector<std::string>& arguments, MPI_Comm comm) {
   const std::vector<std::string> rest(arguments.empty() ? arguments.end() : arguments.begin() + 1, arguments.end());
   if (command == "map") return command_map(mapping::ScanKind::map, rest, comm);
   if (command == "tomo") return command_map(mapping::ScanKind::tomo, rest, comm);
+  if (command == "integrate") return command_integrate(rest, comm);
   if (command == "simulate") return command_simulate(rest, comm);
   if (command == "devices") return command_devices(rest, comm);
   if (command == "--version" || command == "-V") {

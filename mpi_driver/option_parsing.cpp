@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/lexical_cast/try_lexical_convert.hpp>
 #include <charconv>
+#include <cmath>
 #include <utility>
 
 #include <fmt/format.h>
@@ -31,12 +32,24 @@ std::vector<po::option> take_numbers(std::vector<std::string>& arguments) {
 }  // namespace
 
 po::variables_map parse_arguments(std::vector<std::string> arguments, const po::options_description& options,
-                                  const std::string& positional, const std::vector<std::string>& pairs) {
+                                  const std::string& positional, const std::vector<std::string>& pairs,
+                                  const std::vector<std::pair<std::string, std::string>>& optional_numbers) {
   for (std::size_t place = 0; place + 2 < arguments.size(); ++place) {
     if (std::find(pairs.begin(), pairs.end(), arguments[place]) == pairs.end()) continue;
     arguments[place] += "=" + arguments[place + 1] + "," + arguments[place + 2];
     arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(place) + 1,
                     arguments.begin() + static_cast<std::ptrdiff_t>(place) + 3);
+  }
+  // Boost would take whatever follows for the value, a file of frames too.
+  for (std::size_t place = 0; place < arguments.size(); ++place) {
+    const auto option = std::find_if(optional_numbers.begin(), optional_numbers.end(),
+                                     [&](const auto& known) { return known.first == arguments[place]; });
+    if (option == optional_numbers.end()) continue;
+    double number = 0.0;
+    const bool given =
+        place + 1 < arguments.size() && boost::conversion::try_lexical_convert(arguments[place + 1], number);
+    arguments[place] += "=" + (given ? arguments[place + 1] : option->second);
+    if (given) arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(place) + 1);
   }
   po::positional_options_description positions;
   if (!positional.empty()) positions.add(positional.c_str(), -1);
@@ -59,12 +72,28 @@ po::variables_map parse_arguments(std::vector<std::string> arguments, const po::
   return values;
 }
 
-std::pair<double, double> parse_pair(const std::string& text, std::string_view option) {
+double parse_number(const std::string& text, std::string_view option) {
+  double number = 0.0;
+  if (!boost::conversion::try_lexical_convert(text, number)) {
+    throw InputError(fmt::format("{}: found \"{}\", expected a number", option, text));
+  }
+  return number;
+}
+
+std::pair<double, double> parse_any_pair(const std::string& text, std::string_view option) {
   const std::size_t comma = text.find(',');
-  double low = 0.0;
-  double high = 0.0;
-  if (comma == std::string::npos || !boost::conversion::try_lexical_convert(text.substr(0, comma), low) ||
-      !boost::conversion::try_lexical_convert(text.substr(comma + 1), high) || !(low < high)) {
+  double first = 0.0;
+  double second = 0.0;
+  if (comma == std::string::npos || !boost::conversion::try_lexical_convert(text.substr(0, comma), first) ||
+      !boost::conversion::try_lexical_convert(text.substr(comma + 1), second)) {
+    throw InputError(fmt::format("{}: found \"{}\", expected two numbers", option, text));
+  }
+  return {first, second};
+}
+
+std::pair<double, double> parse_pair(const std::string& text, std::string_view option) {
+  const auto [low, high] = parse_any_pair(text, option);
+  if (!(low < high) || !std::isfinite(low) || !std::isfinite(high)) {
     throw InputError(fmt::format("{}: found \"{}\", expected two numbers, the lower first", option, text));
   }
   return {low, high};

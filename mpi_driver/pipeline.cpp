@@ -41,6 +41,32 @@ struct Batch {
   bool is_decoded = false;
 };
 
+/// Patterns of some frames, one behind the other; without errors or standard deviations those are empty.
+struct Results {
+  std::vector<float> intensity;
+  std::vector<float> sem;
+  std::vector<float> std;
+
+  void resize(std::size_t values, bool with_errors, bool with_std) {
+    intensity.resize(values);
+    sem.resize(with_errors ? values : 0);
+    std.resize(with_std ? values : 0);
+  }
+
+  void fill(std::size_t values, bool with_errors, bool with_std, float value) {
+    intensity.assign(values, value);
+    sem.assign(with_errors ? values : 0, value);
+    std.assign(with_std ? values : 0, value);
+  }
+
+  /// Copies `values` numbers of each kind from other[source] to here[place].
+  void take(std::size_t place, const Results& other, std::size_t source, std::size_t values) {
+    std::copy_n(other.intensity.data() + source, values, intensity.data() + place);
+    if (!sem.empty()) std::copy_n(other.sem.data() + source, values, sem.data() + place);
+    if (!std.empty()) std::copy_n(other.std.data() + source, values, std.data() + place);
+  }
+};
+
 /// One thread that runs one task at a time, for as long as it lives: OpenMP keeps a team of threads for each thread
 /// that opens parallel regions, so a new thread for each batch would start a new team for each batch.
 class LoaderThread {
@@ -217,12 +243,10 @@ class Pipeline {
   void integrate(const Batch& batch) {
     const double start = now_s();
     const BatchPlan& plan = batch.plan;
-    const std::size_t bins = integrator_.bins();
     const std::size_t points = plan.block.lines * experiment_.scan.fast;
     if (plan.first == 0) {
-      const float nan = std::numeric_limits<float>::quiet_NaN();
-      block_intensity_.assign(points * bins, nan);
-      block_sigma_.assign(integrator_.has_sigma() ? points * bins : 0, nan);
+      block_.fill(points * integrator_.rows(), integrator_.has_errors(), experiment_.std,
+                  std::numeric_limits<float>::quiet_NaN());
       block_status_.assign(points, FrameStatus::not_processed);
     }
     for (std::uint64_t point = 0; point < plan.points; ++point) {
@@ -241,25 +265,23 @@ class Pipeline {
   }
 
   void integrate_run(const Batch& batch, std::uint64_t begin, std::uint64_t end, std::size_t frame_bytes) {
-    const std::size_t bins = integrator_.bins();
+    const std::size_t rows = integrator_.rows();
     const std::size_t frames = end - begin;
     monitor_.resize(frames);
     for (std::size_t frame = 0; frame < frames; ++frame) monitor_[frame] = monitor_of(batch.plan, begin + frame);
-    intensity_.resize(frames * bins);
-    sigma_.resize(integrator_.has_sigma() ? frames * bins : 0);
+    run_.resize(frames * rows, integrator_.has_errors(), experiment_.std);
     integrator_.integrate({batch.decoded.get() + begin * frame_bytes, batch.type, frames, reader_.list().pixels()},
-                          monitor_, intensity_, sigma_);
+                          monitor_, {run_.intensity, run_.sem, run_.std});
     for (std::size_t frame = 0; frame < frames; ++frame) {
       const std::uint64_t cell = cell_of(batch.plan.block, batch.plan.first + begin + frame);
-      std::copy_n(intensity_.data() + frame * bins, bins, block_intensity_.data() + cell * bins);
-      if (!sigma_.empty()) std::copy_n(sigma_.data() + frame * bins, bins, block_sigma_.data() + cell * bins);
+      block_.take(cell * rows, run_, frame * rows, rows);
     }
   }
 
   void write(const LineBlock& block) {
     const double start = now_s();
     const std::lock_guard lock(hdf5_);
-    writer_.write(block.first * experiment_.scan.fast, block_intensity_, block_sigma_, block_status_);
+    writer_.write(block.first * experiment_.scan.fast, {block_.intensity, block_.sem, block_.std, block_status_});
     statistics_.write_s += now_s() - start;
     statistics_.fetch_s = fetch_s_;
     statistics_.decode_s = decode_s_;
@@ -278,10 +300,8 @@ class Pipeline {
   std::uint64_t claimed_done_ = 0;
   std::mutex hdf5_;
   std::vector<double> monitor_;
-  std::vector<float> intensity_;
-  std::vector<float> sigma_;
-  std::vector<float> block_intensity_;  // [points of the block, bins]
-  std::vector<float> block_sigma_;
+  Results run_;    // [frames of a run, rows]
+  Results block_;  // [points of the block, rows]
   std::vector<FrameStatus> block_status_;
   std::atomic<double> fetch_s_ = 0.0;
   std::atomic<double> decode_s_ = 0.0;

@@ -3,15 +3,20 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
+#include <chrono>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
+#include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
 
-#include "base/problems.hpp"
+#include "base/errors.hpp"
+#include "mpi_driver/output_lock.hpp"
+#include "mpi_driver/plan.hpp"
 #include "mpi_driver/version.hpp"
 
 namespace annulus::driver {
@@ -19,74 +24,35 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-std::string shape_text(std::uint64_t rows, std::uint64_t columns) { return fmt::format("{} x {}", rows, columns); }
-
-/// FNV-1a, 64 bit: tells images apart in the fingerprint of a run.
-template <typename Element>
-std::string checksum(const std::vector<Element>& elements) {
-  std::uint64_t hash = 0xcbf29ce484222325U;
-  const auto* bytes = reinterpret_cast<const unsigned char*>(elements.data());
-  for (std::size_t place = 0; place < elements.size() * sizeof(Element); ++place) {
-    hash = (hash ^ bytes[place]) * 0x100000001b3U;
+/// The file that monitor and motors are read from: the first input in HDF5.
+std::optional<fs::path> series_file(const mapping::FrameList& frames) {
+  for (const auto& input : frames.inputs) {
+    if (!input.dataset.empty()) return input.file;
   }
-  return fmt::format("{:016x}", hash);
+  return std::nullopt;
 }
 
-/// The mean of several images of the detector's shape, [pixels]; empty for none.
-std::vector<float> mean_image(const std::vector<std::string>& urls, const char* option,
-                              const integrator::Detector& detector, Problems& problems) {
-  std::vector<double> sum;
-  for (const std::string& url : urls) {
-    problems.collect([&] {
-      const mapping::Image image = mapping::read_image(url);
-      if (image.rows != detector.rows || image.columns != detector.columns) {
-        throw InputError(fmt::format("{} {}: found {} pixels, expected {} as the detector {} has", option, url,
-                                     shape_text(image.rows, image.columns), shape_text(detector.rows, detector.columns),
-                                     detector.name));
-      }
-      sum.resize(image.values.size());
-      for (std::size_t pixel = 0; pixel < sum.size(); ++pixel) sum[pixel] += image.values[pixel];
-    });
-  }
-  std::vector<float> mean(sum.size());
-  for (std::size_t pixel = 0; pixel < sum.size(); ++pixel) {
-    mean[pixel] = static_cast<float>(sum[pixel] / static_cast<double>(urls.size()));
-  }
-  return mean;
-}
-
-std::vector<std::uint8_t> mask_of(const MapOptions& options, const integrator::Detector& detector, Problems& problems) {
-  if (options.mask.empty()) return detector.mask();
-  std::vector<std::uint8_t> mask;
-  problems.collect([&] {
-    const mapping::Image image = mapping::read_image(options.mask);
-    if (image.rows != detector.rows || image.columns != detector.columns) {
-      throw InputError(fmt::format("--mask {}: found {} pixels, expected {} as the detector {} has", options.mask,
-                                   shape_text(image.rows, image.columns), shape_text(detector.rows, detector.columns),
-                                   detector.name));
+/// What can be said of the input before any frame is read.
+void check_input(const MapOptions& options, const mapping::FrameList& frames, Problems& problems,
+                 std::vector<std::string>& warnings) {
+  std::set<fs::path> seen;
+  for (const fs::path& file : options.frames) {
+    std::error_code error;
+    if (!seen.insert(fs::weakly_canonical(file, error)).second) {
+      warnings.push_back(fmt::format("{}: is given more than once, and so are its frames", file.string()));
     }
-    mask.resize(image.values.size());
-    std::transform(image.values.begin(), image.values.end(), mask.begin(),
-                   [](double value) { return static_cast<std::uint8_t>(value != 0.0); });
-    if (std::find(mask.begin(), mask.end(), std::uint8_t{0}) == mask.end()) {
-      throw InputError(fmt::format("--mask {}: it masks every pixel", options.mask));
-    }
-  });
-  return mask;
-}
-
-/// A plain detector takes the frames' shape; any other must have it.
-void fit_detector(const MapOptions& options, const mapping::FrameList& frames, integrator::Detector& detector,
-                  Problems& problems) {
-  if (frames.rows == 0) return;
-  if (!detector.has_shape()) {
-    detector.rows = frames.rows;
-    detector.columns = frames.columns;
-  } else if (detector.rows != frames.rows || detector.columns != frames.columns) {
-    problems.add(fmt::format("{}: found frames of {} pixels, expected {} as the detector {} in {} has",
-                             frames.inputs.empty() ? "input" : frames.inputs.front().file.string(),
-                             shape_text(frames.rows, frames.columns), shape_text(detector.rows, detector.columns),
-                             detector.name, options.poni.string()));
+  }
+  if (!options.data.empty() && !frames.inputs.empty() && !series_file(frames)) {
+    problems.add(fmt::format("--data {}: the inputs are no HDF5 files", options.data));
+  }
+  if (options.expected.frames && frames.frames() > 0 && *options.expected.frames != frames.frames()) {
+    warnings.push_back(fmt::format("the configuration tells of {} frames, and the input has {}",
+                                   *options.expected.frames, frames.frames()));
+  }
+  if (options.expected.shape && frames.rows > 0 && *options.expected.shape != std::pair{frames.rows, frames.columns}) {
+    warnings.push_back(fmt::format("the configuration tells of frames of {} x {} pixels, and the input has {} x {}",
+                                   options.expected.shape->first, options.expected.shape->second, frames.rows,
+                                   frames.columns));
   }
 }
 
@@ -101,14 +67,6 @@ void check_grid(const MapOptions& options, std::uint64_t frames, Problems& probl
                              frames, options.offset != 0 ? fmt::format(" less an offset of {}", options.offset) : "",
                              points, options.slow, options.fast));
   }
-}
-
-/// The file that monitor and motors are read from: the first input in HDF5.
-std::optional<fs::path> series_file(const mapping::FrameList& frames) {
-  for (const auto& input : frames.inputs) {
-    if (!input.dataset.empty()) return input.file;
-  }
-  return std::nullopt;
 }
 
 /// One number a frame from the input; empty when the option is not given or a problem was found.
@@ -142,11 +100,13 @@ std::vector<double> monitor_of(const mapping::Series& series, const mapping::Sca
   return monitor;
 }
 
-/// Positions along one axis: of each line (or column) the mean over its frames; point numbers without a motor.
-mapping::ScanAxis axis_of(const std::string& dataset, const mapping::Series& series, const mapping::Scan& scan,
-                          std::uint64_t frames, bool slow, const char* default_name) {
+/// Positions along one axis: of each line (or column) the mean over its frames; without a motor's dataset equidistant
+/// over `range`, or point numbers.
+mapping::ScanAxis axis_of(const std::string& dataset, const mapping::Series& series, const MotorRange& range,
+                          const mapping::Scan& scan, std::uint64_t frames, bool slow, const char* default_name) {
   mapping::ScanAxis axis;
-  axis.name = dataset.empty() ? default_name : dataset.substr(dataset.find_last_of('/') + 1);
+  axis.name = range.name.empty() ? default_name : range.name;
+  if (!dataset.empty()) axis.name = dataset.substr(dataset.find_last_of('/') + 1);
   axis.units = series.units;
   const std::uint64_t count = slow ? scan.slow : scan.fast;
   const std::uint64_t others = slow ? scan.fast : scan.slow;
@@ -160,7 +120,9 @@ mapping::ScanAxis axis_of(const std::string& dataset, const mapping::Series& ser
       ++terms;
     }
     if (series.values.empty()) {
-      axis.positions.push_back(static_cast<double>(index));
+      const auto [first, last] = range.range.value_or(std::pair{0.0, static_cast<double>(count - 1)});
+      const double share = count > 1 ? static_cast<double>(index) / static_cast<double>(count - 1) : 0.0;
+      axis.positions.push_back(first + (last - first) * share);
     } else {
       axis.positions.push_back(terms > 0 ? sum / static_cast<double>(terms) : std::numeric_limits<double>::quiet_NaN());
     }
@@ -168,78 +130,82 @@ mapping::ScanAxis axis_of(const std::string& dataset, const mapping::Series& ser
   return axis;
 }
 
-/// pyFAI's worker configuration, which viewers read the geometry from.
-Json worker_configuration(const MapOptions& options, const Experiment& experiment) {
-  const integrator::IntegrationSettings& settings = experiment.plan.settings;
-  const auto first_or_null = [](const std::vector<std::string>& urls) {
-    return urls.empty() ? Json(nullptr) : Json(urls);
-  };
-  return {{"application", "worker"},
-          {"version", 5},
-          {"poni", Json::parse(integrator::poni_json(experiment.plan.geometry))},
-          {"nbpt_rad", settings.bins},
-          {"nbpt_azim", nullptr},
-          {"unit", settings.unit},
-          {"chi_discontinuity_at_0", false},
-          {"polarization_description",
-           settings.corrections.polarisation_factor ? Json(*settings.corrections.polarisation_factor) : Json(nullptr)},
-          {"normalization_factor", 1.0},
-          {"val_dummy", settings.dummy ? Json(*settings.dummy) : Json(nullptr)},
-          {"delta_dummy", settings.dummy ? Json(settings.delta_dummy) : Json(nullptr)},
-          {"correct_solid_angle", settings.corrections.solid_angle},
-          {"dark_current", first_or_null(options.dark)},
-          {"flat_field", first_or_null(options.flat)},
-          {"mask_file", options.mask.empty() ? Json(nullptr) : Json(options.mask)},
-          {"error_model",
-           settings.error_model == kernels::ErrorModel::no ? Json(nullptr) : Json(name_of(settings.error_model))},
-          {"method", {settings.splitting == kernels::Splitting::no ? "no" : "bbox", "csr", "cython"}},
-          {"opencl_device", nullptr},
-          {"azimuth_range", nullptr},
-          {"radial_range", settings.radial_range
-                               ? Json::array({settings.radial_range->first, settings.radial_range->second})
-                               : Json(nullptr)},
-          {"integrator_class", "AzimuthalIntegrator"},
-          {"integrator_method", "integrate1d_ng"},
-          {"extra_options", nullptr},
-          {"monitor_name", options.monitor.empty() ? Json(nullptr) : Json(options.monitor)},
-          {"shape", {experiment.frames.rows, experiment.frames.columns}}};
-}
-
 constexpr const char* input_files = "input files";
+constexpr const char* input_state = "input state";
+
+/// Size and time of change of the files that hold the frames, with the frames that come from each:
+/// [[first frame, frames, bytes, nanoseconds], ...].
+Json state_of(const mapping::FrameList& frames) {
+  Json state = Json::array();
+  std::uint64_t first = 0;
+  for (const mapping::FrameRun& run : frames.runs) {
+    std::error_code error;
+    const std::uintmax_t bytes = fs::file_size(run.file, error);
+    const bool there = !error;
+    const fs::file_time_type changed = fs::last_write_time(run.file, error);
+    const bool known = there && !error;
+    state.push_back(
+        {first, run.frames, known ? Json(bytes) : Json(),
+         known ? Json(std::chrono::duration_cast<std::chrono::nanoseconds>(changed.time_since_epoch()).count())
+               : Json()});
+    first += run.frames;
+  }
+  return state;
+}
 
 /// Everything that the numbers in the volume follow from, as JSON: what a resumed run must have in common.
 std::string fingerprint_of(const MapOptions& options, const Experiment& experiment) {
-  const integrator::IntegrationSettings& settings = experiment.plan.settings;
   Json inputs = Json::array();
   for (const auto& input : experiment.frames.inputs) {
     inputs.push_back({input.file.filename().string(), input.dataset});
   }
   const mapping::Scan& scan = experiment.scan;
-  const Json json = {
-      {"kind", scan.kind == mapping::ScanKind::tomo ? "tomo" : "map"},
-      {"geometry", Json::parse(integrator::poni_json(experiment.plan.geometry))},
-      {"bins", settings.bins},
-      {"unit", settings.unit},
-      {"radial range", settings.radial_range ? Json(*settings.radial_range) : Json(nullptr)},
-      {"splitting", settings.splitting == kernels::Splitting::no ? "no" : "bbox"},
-      {"error model", name_of(settings.error_model)},
-      {"solid angle", settings.corrections.solid_angle},
-      {"polarisation",
-       settings.corrections.polarisation_factor ? Json(*settings.corrections.polarisation_factor) : Json(nullptr)},
-      {"dummy", settings.dummy ? Json({*settings.dummy, settings.delta_dummy}) : Json(nullptr)},
-      {"mask", checksum(experiment.plan.mask)},
-      {"dark", checksum(experiment.plan.dark)},
-      {"flat", checksum(experiment.plan.flat)},
-      {"monitor", options.monitor},
-      {"grid", {scan.slow, scan.fast, scan.zigzag, scan.offset}},
-      {input_files, inputs}};
+  Json json = Json::parse(plan_fingerprint(experiment.plan));
+  json.update({{"kind", scan.kind == mapping::ScanKind::tomo ? "tomo" : "map"},
+               {"standard deviation", experiment.std},
+               {"monitor", options.monitor},
+               {"grid", {scan.slow, scan.fast, scan.zigzag, scan.offset}},
+               {input_files, inputs},
+               {input_state, state_of(experiment.frames)}});
   return json.dump();
+}
+
+/// Names the first file that has changed since the run of `before` integrated a frame of it; "" when none has. A file
+/// whose frames were all bad may have been mended.
+std::string changed_input(const Json& before, const mapping::FrameList& frames, const mapping::Scan& scan,
+                          const std::vector<std::uint8_t>& status) {
+  std::vector<bool> done(frames.frames());
+  for (std::uint64_t line = 0; line < scan.slow; ++line) {
+    for (std::uint64_t column = 0; column < scan.fast; ++column) {
+      const std::int64_t frame = scan.frame_at(line, column);
+      if (frame < 0 || static_cast<std::uint64_t>(frame) >= done.size()) continue;
+      const bool ok = status[line * scan.fast + column] == static_cast<std::uint8_t>(mapping::FrameStatus::ok);
+      if (ok) done[static_cast<std::size_t>(frame)] = true;
+    }
+  }
+  std::map<std::uint64_t, Json> then;
+  for (const Json& run : before) then[run.at(0).get<std::uint64_t>()] = run;
+  const Json now = state_of(frames);
+  for (std::size_t index = 0; index < now.size(); ++index) {
+    const auto first = now[index].at(0).get<std::uint64_t>();
+    const auto count = now[index].at(1).get<std::uint64_t>();
+    const auto old = then.find(first);
+    if (old != then.end() && old->second == now[index]) continue;
+    const auto begin = done.begin() + static_cast<std::ptrdiff_t>(first);
+    if (std::find(begin, begin + static_cast<std::ptrdiff_t>(count), true) ==
+        begin + static_cast<std::ptrdiff_t>(count)) {
+      continue;
+    }
+    return frames.runs[index].file.string();
+  }
+  return "";
 }
 
 /// True when a run with `now` may go on with what a run with `before` left: all is the same, but further input files
 /// may have come behind those of then.
 bool may_resume(const Json& before, const Json& now, const std::string& key) {
   if (!before.contains(key)) return false;
+  if (key == input_state) return true;  // told by changed_input()
   if (key != input_files) return before.at(key) == now.at(key);
   const Json& old_files = before.at(key);
   const Json& new_files = now.at(key);
@@ -290,14 +256,11 @@ void check_output(const MapOptions& options, const mapping::FrameList& frames, P
   };
   for (const auto& input : frames.inputs) add_source(input.file);
   for (const auto& run : frames.runs) add_source(run.file);
-  add_source(options.poni);
-  std::vector<std::string> images = options.dark;
-  images.insert(images.end(), options.flat.begin(), options.flat.end());
-  images.push_back(options.mask);
-  for (const std::string& url : images) add_source(url.substr(0, url.find("::")));  // FILE::DATASET
+  for (const fs::path& file : plan_sources(options.integration)) add_source(file);
   if (exists && sources.contains(fs::weakly_canonical(options.output, error))) {
     problems.add(fmt::format("--output {}: is one of the inputs", options.output.string()));
   }
+  if (const std::optional<std::string> holder = OutputLock::holder(options.output)) problems.add(*holder);
 }
 
 /// Lines that are not complete, in blocks that give every rank several turns and a batch enough frames.
@@ -329,28 +292,15 @@ Preparation prepare(const MapOptions& options, int ranks, const std::string& com
   Preparation preparation;
   Experiment& experiment = preparation.experiment;
 
-  bool geometry_known = false;
-  problems.collect([&] {
-    if (options.poni.empty()) return;  // told already
-    experiment.plan.geometry = integrator::read_poni(options.poni);
-    geometry_known = true;
-  });
-  experiment.plan.settings = options.integration;
+  preparation.warnings = options.warnings;
   experiment.frames =
       mapping::open_frames(mapping::natural_order(options.frames), options.data, options.damaged_files, problems);
-  if (geometry_known) {
-    integrator::Detector& detector = experiment.plan.geometry.detector;
-    fit_detector(options, experiment.frames, detector, problems);
-    if (detector.has_shape()) {
-      experiment.plan.mask = mask_of(options, detector, problems);
-      experiment.plan.dark = mean_image(options.dark, "--dark", detector, problems);
-      experiment.plan.flat = mean_image(options.flat, "--flat", detector, problems);
-    }
-    const integrator::RadialUnit& unit = integrator::radial_unit(options.integration.unit);
-    if (unit.space == kernels::RadialSpace::q && !experiment.plan.geometry.wavelength_m) {
-      problems.add(fmt::format("--unit {} needs a wavelength: {} has none", unit.name, options.poni.string()));
-    }
-  }
+  const mapping::FrameList& list = experiment.frames;
+  check_input(options, list, problems, preparation.warnings);
+  experiment.plan = make_plan(
+      options.integration,
+      {list.rows, list.columns, list.inputs.empty() ? "input" : list.inputs.front().file.string(), list.inputs},
+      problems);
 
   mapping::Scan& scan = experiment.scan;
   scan.kind = options.kind;
@@ -363,26 +313,35 @@ Preparation prepare(const MapOptions& options, int ranks, const std::string& com
   const mapping::Series monitor = series_of(options.monitor, "--monitor", experiment.frames, problems);
   const mapping::Series slow = series_of(options.slow_motor, "--slow-motor", experiment.frames, problems);
   const mapping::Series fast = series_of(options.fast_motor, "--fast-motor", experiment.frames, problems);
+  if (monitor.values.size() > frames && frames > 0) {
+    preparation.warnings.push_back(fmt::format("--monitor {}: found {} values for {} frames; the first ones are used",
+                                               options.monitor, monitor.values.size(), frames));
+  }
   check_output(options, experiment.frames, problems);
   problems.throw_if_any();
 
   experiment.monitor = monitor_of(monitor, scan, frames);
   experiment.output = options.output;
+  experiment.std = options.integration.std;
   experiment.compute = options.compute;
   const bool tomo = options.kind == mapping::ScanKind::tomo;
-  scan.slow_axis = axis_of(options.slow_motor, slow, scan, frames, true, tomo ? "rotation" : "slow");
-  scan.fast_axis = axis_of(options.fast_motor, fast, scan, frames, false, tomo ? "translation" : "fast");
+  scan.slow_axis =
+      axis_of(options.slow_motor, slow, options.slow_range, scan, frames, true, tomo ? "rotation" : "slow");
+  scan.fast_axis =
+      axis_of(options.fast_motor, fast, options.fast_range, scan, frames, false, tomo ? "translation" : "fast");
 
   mapping::VolumeDescription& description = preparation.description;
-  const integrator::RadialUnit& unit = integrator::radial_unit(options.integration.unit);
+  const integrator::RadialUnit& unit = integrator::radial_unit(options.integration.settings.unit);
   description.scan = scan;
   description.radial_name = unit.axis_name;
   description.radial_unit = unit.symbol;
   description.radial_label = unit.label;
-  description.errors = options.integration.error_model != kernels::ErrorModel::no;
+  description.errors = options.integration.settings.error_model != kernels::ErrorModel::no;
+  description.std = experiment.std;
   description.monitor = experiment.monitor;
   description.inputs = experiment.frames.inputs;
-  description.configuration_json = worker_configuration(options, experiment).dump(2);
+  if (!options.integration.masks.empty()) description.mask_file = options.integration.masks.front();
+  description.configuration_json = worker_configuration(options.integration, experiment.plan, options.monitor);
   description.command_line = command_line;
   description.version = version;
   description.fingerprint = fingerprint_of(options, experiment);
@@ -394,6 +353,12 @@ Preparation prepare(const MapOptions& options, int ranks, const std::string& com
     if (!other.empty()) {
       throw InputError(
           fmt::format("--resume {}: the file comes from another run; different: {}", options.output.string(), other));
+    }
+    const std::string changed =
+        changed_input(Json::parse(state.fingerprint).at(input_state), experiment.frames, scan, state.status);
+    if (!changed.empty()) {
+      throw InputError(fmt::format("--resume {}: {} has changed since its frames were integrated",
+                                   options.output.string(), changed));
     }
     status = std::move(state.status);
     preparation.points_done = static_cast<std::uint64_t>(
@@ -427,27 +392,28 @@ std::string describe(const Preparation& preparation, int ranks) {
   for (const auto& [name, frames] : storages) storage_text += fmt::format("; {} frames: {}", frames, name);
 
   const double pixels = static_cast<double>(experiment.frames.pixels());
-  const double volume =
-      static_cast<double>(scan.points()) * settings.bins * 4.0 * (preparation.description.errors ? 2 : 1);
-  // Two encoded and one decoded batch; the matrix with at most some three weights a pixel in two forms while it is
-  // built.
-  const double memory =
-      experiment.compute.batch * pixels * static_cast<double>(widest) * 3.0 + pixels * (48.0 + 3 * 16.0);
+  const integrator::IntegrationPlan& plan = experiment.plan;
+  const double rows = static_cast<double>(settings.bins) * std::max<std::uint32_t>(settings.azimuthal_bins, 1);
+  const double kinds = 1.0 + (preparation.description.errors ? 1.0 : 0.0) + (experiment.std ? 1.0 : 0.0);
+  const double volume = static_cast<double>(scan.points()) * rows * 4.0 * kinds;
+  std::uint64_t most_lines = 1;
+  for (const LineBlock& block : experiment.blocks) most_lines = std::max(most_lines, block.lines);
+  // Two encoded and one decoded batch; corners and the matrix, with at most some three weights a pixel, in two forms
+  // while it is built; the images of the plan; results of a batch and of a block of lines.
+  const double results = (static_cast<double>(experiment.compute.batch) + static_cast<double>(most_lines * scan.fast)) *
+                         rows * 4.0 * kinds;
+  const double images = static_cast<double>(plan.mask.size()) +
+                        4.0 * static_cast<double>(plan.dark.size() + plan.flat.size() + plan.variance.size());
+  const double vertices =
+      geometry.detector.vertices ? 4.0 * static_cast<double>(geometry.detector.vertices->size()) : 0.0;
+  const double memory = experiment.compute.batch * pixels * static_cast<double>(widest) * 3.0 +
+                        pixels * (48.0 + 3 * 16.0) + rows * 64.0 + results + images + vertices;
   std::string text;
   text += fmt::format("frames    {} in {} input{}{}\n", experiment.frames.frames(), experiment.frames.inputs.size(),
                       experiment.frames.inputs.size() == 1 ? "" : "s", storage_text);
   text += fmt::format("grid      {} {} x {} {}{}, offset {}\n", scan.slow, scan.slow_axis.name, scan.fast,
                       scan.fast_axis.name, scan.zigzag ? ", zigzag" : "", scan.offset);
-  text += fmt::format(
-      "geometry  {} ({} x {}), distance {:.6g} m, PONI {:.6g} {:.6g} m, rotations {:.6g} {:.6g} {:.6g} rad{}\n",
-      geometry.detector.name, geometry.detector.rows, geometry.detector.columns, geometry.distance_m, geometry.poni1_m,
-      geometry.poni2_m, geometry.rot1_rad, geometry.rot2_rad, geometry.rot3_rad,
-      geometry.wavelength_m ? fmt::format(", wavelength {:.6g} m", *geometry.wavelength_m) : "");
-  const auto masked = std::count_if(experiment.plan.mask.begin(), experiment.plan.mask.end(),
-                                    [](std::uint8_t value) { return value != 0; });
-  text += fmt::format("pixels    {} masked of {}\n", masked, experiment.frames.pixels());
-  text += fmt::format("bins      {} in {}, {} splitting, {} error model\n", settings.bins, settings.unit,
-                      settings.splitting == kernels::Splitting::no ? "no" : "bbox", name_of(settings.error_model));
+  text += describe_plan(experiment.plan);
   text += fmt::format("memory    about {:.0f} MB a rank, {} rank{}, batches of {} frames\n", memory / megabyte, ranks,
                       ranks == 1 ? "" : "s", experiment.compute.batch);
   text += fmt::format("output    {}: {:.1f} MB\n", experiment.output.string(), volume / megabyte);

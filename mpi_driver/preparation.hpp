@@ -12,8 +12,9 @@ namespace annulus::driver {
 
 struct Preparation {
   Experiment experiment;
-  mapping::VolumeDescription description;  ///< without the radial axis, which the integrator knows
+  mapping::VolumeDescription description;  ///< without the axes of the bins, which the integrator knows
   std::uint64_t points_done = 0;           ///< by the run that is resumed
+  std::vector<std::string> warnings;       ///< what looks wrong and may be meant
 };
 
 /// Reads geometry, images, frames, monitor and motors, checks that they fit each other and that the output can be

@@ -17,7 +17,7 @@ ROOMS = {
     "base": set(),
     "kernels": {"base"},
     "integrator": {"base", "kernels"},
-    "mapping": {"base", "kernels"},
+    "mapping": {"base", "kernels", "integrator"},
     "simulation": {"base", "kernels", "integrator", "mapping"},
     "mpi_driver": {"base", "kernels", "integrator", "mapping", "simulation"},
 }
@@ -26,7 +26,7 @@ ROOMS = {
 RESERVED = [
     (r"mpi\.h", r"mapping/volume.*|mpi_driver/.*"),
     # nexus.* writes the groups and attributes of the volume.
-    (r"hdf5\.h|hdf5_hl\.h|H5.*\.h", r"mapping/(hdf5|frame|image|volume|nexus).*|simulation/.*"),
+    (r"hdf5\.h|hdf5_hl\.h|H5.*\.h", r"mapping/(hdf5|frame|image|volume|nexus|pattern_file).*|simulation/.*"),
     (r"CL/.*", r"kernels/opencl/.*"),
     (r"omp\.h", r"kernels/openmp/.*|mpi_driver/.*"),
     (r"tiff.*\.h", r"mapping/.*|simulation/.*"),
@@ -43,6 +43,7 @@ EXITS = re.compile(r"(?<![\w.>:])(std::|::)?(exit|_exit|_Exit|quick_exit|abort|t
 CODE = {".hpp", ".cpp", ".inc"}
 TEXT = CODE | {".cl", ".h", ".c", ".in", ".sh", ".py", ".cmake", ".txt"}
 MAXIMUM_LINE = 120
+MADE_BY_A_SCRIPT = re.compile(r"^// .*[Mm]ade by \w+\.py, not by hand", re.MULTILINE)
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 # Comments, strings (raw ones too) and character constants: what they hold is not code.
@@ -69,6 +70,8 @@ def sources(top):
 
 
 def check_layout(text, tell):
+    if MADE_BY_A_SCRIPT.search(text[:400]):
+        return  # tables of numbers that nobody reads line by line
     for number, line in enumerate(text.split("\n"), 1):
         if "\t" in line:
             tell(number, "tab")
@@ -174,7 +177,7 @@ PLANTED = [
     ("base/x.hpp", '// X.\n#pragma once\n#include "kernels/b.hpp"\n', "base/x.hpp:3: base may not include"),
     ("kernels/x.cpp", '#include "integrator/e.hpp"\n', "kernels/x.cpp:1: kernels may not include"),
     ("integrator/x.cpp", '#include "mapping/volume.hpp"\n', "integrator/x.cpp:1: integrator may not include"),
-    ("mapping/x.cpp", '#include "integrator/e.hpp"\n', "mapping/x.cpp:1: mapping may not include"),
+    ("mapping/x.cpp", '#include "simulation/e.hpp"\n', "mapping/x.cpp:1: mapping may not include"),
     ("simulation/x.cpp", '#include "mpi_driver/x.hpp"\n', "simulation/x.cpp:1: simulation may not include"),
     ("kernels/x.cpp", "#include <mpi.h>\n", "kernels/x.cpp:1: mpi.h"),
     ("kernels/x.cpp", "#include <fstream>\n", "kernels/x.cpp:1: fstream"),

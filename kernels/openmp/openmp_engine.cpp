@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <variant>
 
+#include "kernels/bin_statistics.hpp"
+#include "kernels/openmp/matrix_builder.hpp"
 #include "kernels/openmp/tile_product.hpp"
 #include "kernels/openmp/tiled_matrix.hpp"
 
@@ -17,23 +19,42 @@ namespace {
 /// memory.
 constexpr std::size_t segments_for(std::size_t bins) { return bins <= 8192 ? 8 : 1; }
 
+/// Which sums a product needs.
+struct SumsWanted {
+  Moments moments = Moments::signal;
+  bool dark = false;
+  bool square = false;
+  bool variance = false;
+};
+
 /// The sums of one group of frames over one segment; owner of what GroupSums points to.
 class SegmentSums {
  public:
-  void reset(std::size_t cells, bool with_variance, bool with_dark) {
+  void reset(std::size_t cells, const SumsWanted& wanted) {
     signal_.assign(cells, 0.0);
-    variance_.assign(with_variance ? cells : 0, 0.0);
+    variance_.assign(wanted.moments == Moments::signal ? 0 : cells, 0.0);
+    cross_.assign(wanted.moments == Moments::scatter ? cells : 0, 0.0);
     removed_normalisation_.assign(cells, 0.0);
-    removed_dark_.assign(with_dark ? cells : 0, 0.0);
+    removed_dark_.assign(wanted.dark ? cells : 0, 0.0);
+    removed_square_.assign(wanted.square ? cells : 0, 0.0);
+    removed_variance_.assign(wanted.variance ? cells : 0, 0.0);
     removed_entries_.assign(cells, 0);
   }
   [[nodiscard]] GroupSums view() {
-    return {signal_.data(), variance_.empty() ? nullptr : variance_.data(), removed_normalisation_.data(),
-            removed_dark_.empty() ? nullptr : removed_dark_.data(), removed_entries_.data()};
+    const auto data = [](std::vector<double>& values) { return values.empty() ? nullptr : values.data(); };
+    return {data(signal_),
+            data(variance_),
+            data(cross_),
+            data(removed_normalisation_),
+            data(removed_dark_),
+            data(removed_square_),
+            data(removed_variance_),
+            removed_entries_.data()};
   }
 
  private:
-  std::vector<double> signal_, variance_, removed_normalisation_, removed_dark_;
+  std::vector<double> signal_, variance_, cross_;
+  std::vector<double> removed_normalisation_, removed_dark_, removed_square_, removed_variance_;
   std::vector<std::uint32_t> removed_entries_;
 };
 
@@ -48,55 +69,99 @@ class OpenmpEngine final : public Engine {
     return std::to_string(threads_) + (threads_ == 1 ? " thread" : " threads");
   }
 
-  BinAxis build_matrix(const MatrixSpec& spec) override {
-    BinAxis axis;
-    matrix_ = TiledMatrix(openmp::build_matrix(spec, threads_, axis));
-    return axis;
+  BinAxes build_matrix(const MatrixSpec& spec) override {
+    BinAxes axes;
+    matrix_ = openmp::build_matrix(spec, threads_, axes);
+    rows_ = {};
+    return axes;
+  }
+
+  void set_matrix(CsrMatrix matrix) override {
+    matrix_ = TiledMatrix(matrix, threads_);
+    rows_ = {};
   }
 
   [[nodiscard]] CsrMatrix matrix() const override { return matrix_.csr(); }
 
   void set_corrections(const Corrections& corrections) override {
-    ANNULUS_EXPECT(corrections.normalisation.size() == matrix_.columns());
-    ANNULUS_EXPECT(corrections.dark.empty() || corrections.dark.size() == matrix_.columns());
+    expect_sizes(corrections, matrix_.columns());
     normalisation_.assign(corrections.normalisation.begin(), corrections.normalisation.end());
     dark_.assign(corrections.dark.begin(), corrections.dark.end());
+    variance_.assign(corrections.variance.begin(), corrections.variance.end());
     error_model_ = corrections.error_model;
+    filter_ = corrections.filter;
+    convention_ = corrections.convention;
     rules_ = corrections.bad_pixels;
+    if (works_by_bin()) {
+      if (rows_.rows == 0) rows_ = matrix_.csr();
+      return;
+    }
 
     const std::size_t bins = matrix_.bins();
-    bin_normalisation_.assign(bins, 0.0);
-    bin_dark_.assign(bins, 0.0);
-    bin_entries_.assign(bins, 0);
+    bin_constants_.assign(bins, {});
     for (std::size_t index = 0; index < matrix_.tiles(); ++index) {
       const TiledMatrix::Tile tile = matrix_.tile(index);
       std::uint32_t entry = 0;
       for (const TileRow& row : tile.rows) {
-        bin_entries_[row.bin] += row.end - entry;
+        BinConstants& bin = bin_constants_[row.bin];
+        bin.entries += row.end - entry;
         for (; entry < row.end; ++entry) {
           const std::size_t pixel = index * tile_pixels + tile.pixels[entry];
           const double weight = tile.weights[entry];
-          bin_normalisation_[row.bin] += weight * normalisation_[pixel];
-          if (!dark_.empty()) bin_dark_[row.bin] += weight * dark_[pixel];
+          const double share = weight * normalisation_[pixel];
+          bin.normalisation += share;
+          bin.square += share * share;
+          if (!dark_.empty()) bin.dark += weight * dark_[pixel];
+          if (!variance_.empty()) bin.variance += weight * weight * variance_[pixel];
         }
       }
     }
   }
 
-  void integrate(const FrameBatch& batch, std::span<const double> monitor, std::span<float> intensity,
-                 std::span<float> sigma) override {
-    const std::size_t bins = matrix_.bins();
-    const bool with_variance = error_model_ == ErrorModel::poisson;
-    ANNULUS_EXPECT(batch.frames > 0 && batch.pixels == matrix_.columns());
-    ANNULUS_EXPECT(normalisation_.size() == matrix_.columns() && monitor.size() == batch.frames);
-    ANNULUS_EXPECT(intensity.size() == batch.frames * bins && sigma.size() == (with_variance ? intensity.size() : 0));
+  void integrate(const FrameBatch& batch, std::span<const double> monitor, const Patterns& patterns) override {
+    expect_sizes(batch, monitor, patterns, error_model_, matrix_.columns(), matrix_.bins());
+    ANNULUS_EXPECT(normalisation_.size() == matrix_.columns());
+    if (works_by_bin()) {
+      integrate_by_bin(batch, monitor, patterns);
+    } else {
+      integrate_by_tile(batch, monitor, patterns);
+    }
+  }
 
+ private:
+  /// What a bin's sums are without pixels that are bad in one frame only.
+  struct BinConstants {
+    double normalisation = 0.0;
+    double dark = 0.0;
+    double square = 0.0;
+    double variance = 0.0;
+    std::uint64_t entries = 0;
+  };
+
+  /// Whether pixels are judged within their bin, or summed in pyFAI's order.
+  [[nodiscard]] bool works_by_bin() const {
+    return !std::holds_alternative<std::monostate>(filter_) ||
+           variance_of(error_model_, convention_, false) == Variance::sequential;
+  }
+
+  [[nodiscard]] Moments moments() const {
+    switch (error_model_) {
+      case ErrorModel::poisson:
+      case ErrorModel::hybrid: return Moments::poisson;
+      case ErrorModel::azimuthal: return Moments::scatter;
+      default: return Moments::signal;
+    }
+  }
+
+  void integrate_by_tile(const FrameBatch& batch, std::span<const double> monitor, const Patterns& patterns) {
+    const std::size_t bins = matrix_.bins();
     const std::size_t segments = segments_for(bins);
     const std::size_t groups = (batch.frames + max_lanes - 1) / max_lanes;
     const auto frames_of = [&](std::size_t group) { return std::min(max_lanes, batch.frames - group * max_lanes); };
+    const SumsWanted wanted{moments(), !dark_.empty(), error_model_ != ErrorModel::no, !variance_.empty()};
     sums_.resize(groups * segments);
     for (std::size_t task = 0; task < sums_.size(); ++task) {
-      sums_[task].reset(bins * lanes_for(frames_of(task / segments)), with_variance, !dark_.empty());
+      sums_[task].reset(bins * lanes_for(frames_of(task / segments)), wanted);
     }
 
 #pragma omp parallel for num_threads(threads_) schedule(dynamic, 1)
@@ -112,66 +177,122 @@ class OpenmpEngine final : public Engine {
     for (std::size_t frame = 0; frame < batch.frames; ++frame) {
       const std::size_t group = frame / max_lanes;
       normalise(std::span(sums_).subspan(group * segments, segments), frame % max_lanes, lanes_for(frames_of(group)),
-                monitor[frame], intensity.data() + frame * bins, sigma.empty() ? nullptr : sigma.data() + frame * bins);
+                monitor[frame], patterns, frame * bins);
     }
   }
 
- private:
   /// Adds the products of tiles [tile, end_tile) for a group of frames.
   void add_segment(const FrameBatch& batch, std::size_t first_frame, std::size_t frames, std::size_t tile,
                    std::size_t end_tile, TileScratch& scratch, const GroupSums& sums) const {
     const std::byte* places[max_lanes];
+    const auto part_of = [](const std::vector<float>& values, std::size_t first) {
+      return values.empty() ? nullptr : values.data() + first;
+    };
     for (; tile < end_tile; ++tile) {
       const std::size_t first_pixel = tile * tile_pixels;
       const std::size_t pixels = std::min(tile_pixels, batch.pixels - first_pixel);
       for (std::size_t lane = 0; lane < frames; ++lane) {
         places[lane] = batch.data + (first_frame + lane) * batch.frame_bytes() + first_pixel * size_of(batch.type);
       }
-      multiply_tile(batch.type, matrix_.tile(tile), {places, frames}, lanes_for(frames), pixels,
-                    matrix_.used().data() + first_pixel, rules_,
-                    {normalisation_.data() + first_pixel, dark_.empty() ? nullptr : dark_.data() + first_pixel},
-                    scratch, sums);
+      multiply_tile(
+          batch.type, moments(), matrix_.tile(tile), {places, frames}, lanes_for(frames), pixels,
+          matrix_.used().data() + first_pixel, rules_,
+          {part_of(normalisation_, first_pixel), part_of(dark_, first_pixel), part_of(variance_, first_pixel)}, scratch,
+          sums);
     }
   }
 
   /// Adds up the segments of one frame in order and divides.
-  void normalise(std::span<SegmentSums> segments, std::size_t lane, std::size_t lanes, double monitor, float* intensity,
-                 float* sigma) const {
+  void normalise(std::span<SegmentSums> segments, std::size_t lane, std::size_t lanes, double monitor,
+                 const Patterns& patterns, std::size_t first_place) const {
     for (std::size_t bin = 0; bin < matrix_.bins(); ++bin) {
+      const BinConstants& constants = bin_constants_[bin];
       const std::size_t place = bin * lanes + lane;
       double signal = 0.0;
-      double variance = 0.0;
+      double squares = 0.0;
+      double cross = 0.0;
       double removed_normalisation = 0.0;
       double removed_dark = 0.0;
+      double removed_square = 0.0;
+      double removed_variance = 0.0;
       std::uint64_t removed_entries = 0;
       for (SegmentSums& segment : segments) {
         const GroupSums sums = segment.view();
         signal += sums.signal[place];
-        if (sums.variance != nullptr) variance += sums.variance[place];
+        if (sums.variance != nullptr) squares += sums.variance[place];
+        if (sums.cross != nullptr) cross += sums.cross[place];
         removed_normalisation += sums.removed_normalisation[place];
         if (sums.removed_dark != nullptr) removed_dark += sums.removed_dark[place];
+        if (sums.removed_square != nullptr) removed_square += sums.removed_square[place];
+        if (sums.removed_variance != nullptr) removed_variance += sums.removed_variance[place];
         removed_entries += sums.removed_entries[place];
       }
-      const double normalisation = monitor * (bin_normalisation_[bin] - removed_normalisation);
       // Counted, since a difference of sums over the same pixels need not be exactly zero.
-      const bool empty = removed_entries == bin_entries_[bin] || normalisation == 0.0;
-      intensity[bin] = empty ? 0.0F : static_cast<float>((signal - (bin_dark_[bin] - removed_dark)) / normalisation);
-      if (sigma == nullptr) continue;
-      sigma[bin] = empty ? 0.0F : static_cast<float>(std::sqrt(std::max(variance, 0.0)) / std::abs(normalisation));
+      const bool empty = removed_entries == constants.entries;
+      const double normalisation = empty ? 0.0 : constants.normalisation - removed_normalisation;
+      const double square = constants.square - removed_square;
+      signal -= constants.dark - removed_dark;
+      double variance = squares;
+      if (error_model_ == ErrorModel::variance) variance = constants.variance - removed_variance;
+      if (error_model_ == ErrorModel::azimuthal && normalisation != 0.0) {
+        const double mean = signal / normalisation;
+        variance = squares - mean * (2.0 * cross - mean * square);
+        // What rounding leaves of a difference of sums of 10^4 terms: all values are the same.
+        if (variance < 1e-12 * squares) variance = 0.0;
+      }
+      write_bin(signal, normalisation, variance, square, monitor, patterns, first_place + bin);
+    }
+  }
+
+  void integrate_by_bin(const FrameBatch& batch, std::span<const double> monitor, const Patterns& patterns) {
+    const std::size_t bins = rows_.rows;
+    visit_pixel_type(batch.type, [&]<typename Pixel>() {
+#pragma omp parallel num_threads(threads_)
+      {
+        std::vector<BinEntry> entries;
+        std::vector<std::uint8_t> flags;
+        std::vector<std::uint32_t> order;
+#pragma omp for schedule(dynamic, 4)
+        for (std::size_t bin = 0; bin < bins; ++bin) {
+          for (std::size_t frame = 0; frame < batch.frames; ++frame) {
+            gather(batch.frame<Pixel>(frame), bin, entries);
+            const BinSums sums = filtered_sums(entries, filter_, error_model_, convention_, order, flags);
+            write_bin(sums.signal, sums.normalisation, sums.variance, sums.square, monitor[frame], patterns,
+                      frame * bins + bin);
+          }
+        }
+      }
+    });
+  }
+
+  /// The good pixels of one bin.
+  template <typename Pixel>
+  void gather(const Pixel* frame, std::size_t bin, std::vector<BinEntry>& entries) const {
+    const bool by_counts = error_model_ == ErrorModel::poisson || error_model_ == ErrorModel::hybrid;
+    entries.clear();
+    for (std::uint64_t entry = rows_.offsets[bin]; entry < rows_.offsets[bin + 1]; ++entry) {
+      const std::uint32_t pixel = rows_.pixels[entry];
+      if (is_bad(frame[pixel], rules_)) continue;
+      const auto value = static_cast<double>(frame[pixel]);
+      const double variance = by_counts ? std::max(value, 1.0) : variance_.empty() ? 0.0 : variance_[pixel];
+      entries.push_back(
+          {rows_.weights[entry], value - (dark_.empty() ? 0.0 : dark_[pixel]), normalisation_[pixel], variance});
     }
   }
 
   int threads_;
   TiledMatrix matrix_;
+  CsrMatrix rows_;  // the same by rows, when the work goes by bin
   std::vector<float> normalisation_;
   std::vector<float> dark_;
+  std::vector<float> variance_;
   ErrorModel error_model_ = ErrorModel::no;
+  OutlierFilter filter_;
+  Convention convention_ = Convention::exact;
   BadPixelRules rules_;
-  std::vector<double> bin_normalisation_;   // [bins] sum c w over all pixels
-  std::vector<double> bin_dark_;            // [bins] sum c d
-  std::vector<std::uint64_t> bin_entries_;  // [bins]
-  std::vector<SegmentSums> sums_;           // [groups, segments] kept from batch to batch
-  std::vector<TileScratch> scratch_;        // [threads]
+  std::vector<BinConstants> bin_constants_;  // [bins]
+  std::vector<SegmentSums> sums_;            // [groups, segments] kept from batch to batch
+  std::vector<TileScratch> scratch_;         // [threads]
 };
 
 }  // namespace

@@ -7,14 +7,7 @@
 #include <limits>
 #include <type_traits>
 
-// One binary for all x86-64 machines: the compiler makes a version for each level, the loader picks one.
-// (Sanitizers cannot start before the loader has picked; clang has no x86-64-vN targets for this.)
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
-#define ANNULUS_FOR_EVERY_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define ANNULUS_FOR_EVERY_CPU
-#endif
+#include "kernels/openmp/every_cpu.hpp"
 
 // Vectors pass between inlined functions alone: no ABI is at stake.
 #pragma GCC diagnostic ignored "-Wpsabi"
@@ -151,9 +144,9 @@ inline __attribute__((always_inline)) typename VectorOf<double, width>::Type loa
   }
 }
 
-template <typename Pixel, std::size_t lanes, bool with_variance>
-ANNULUS_FOR_EVERY_CPU void multiply(const TiledMatrix::Tile& tile, const Pixel* values, double* signal_sums,
-                                    double* variance_sums) {
+template <typename Pixel, std::size_t lanes, Moments moments>
+ANNULUS_FOR_EVERY_CPU void multiply(const TiledMatrix::Tile& tile, const Pixel* values,
+                                    const TileCorrections& corrections, const GroupSums& sums) {
   constexpr std::size_t width = std::min<std::size_t>(lanes, 8);
   constexpr std::size_t vectors = lanes / width;
   using Vector = typename VectorOf<double, width>::Type;
@@ -161,28 +154,42 @@ ANNULUS_FOR_EVERY_CPU void multiply(const TiledMatrix::Tile& tile, const Pixel* 
   for (const TileRow& row : tile.rows) {
     Vector signal[vectors] = {};
     Vector variance[vectors] = {};
+    Vector cross[vectors] = {};
     for (; entry < row.end; ++entry) {
-      const Pixel* pixel = values + std::size_t{tile.pixels[entry]} * lanes;
+      const std::size_t place = tile.pixels[entry];
+      const Pixel* pixel = values + place * lanes;
       const double weight = tile.weights[entry];
       const double square = weight * weight;
+      double dark = 0.0;
+      double square_normalisation = 0.0;
+      if constexpr (moments == Moments::scatter) {
+        if (corrections.dark != nullptr) dark = corrections.dark[place];
+        square_normalisation = square * corrections.normalisation[place];
+      }
 #pragma GCC unroll 2
       for (std::size_t vector = 0; vector < vectors; ++vector) {
         const Vector value = load_as_double<Pixel, width>(pixel + vector * width);
         signal[vector] += weight * value;
-        if constexpr (with_variance) variance[vector] += square * (value > 1.0 ? value : Vector{} + 1.0);
+        if constexpr (moments == Moments::poisson) variance[vector] += square * (value > 1.0 ? value : Vector{} + 1.0);
+        if constexpr (moments == Moments::scatter) {
+          const Vector net = value - dark;
+          variance[vector] += square * (net * net);
+          cross[vector] += square_normalisation * net;
+        }
       }
     }
-    const auto add = [&](double* sums, const Vector* partial) {
+    const auto add = [&](double* all, const Vector* partial) {
       for (std::size_t vector = 0; vector < vectors; ++vector) {
         Vector sum;
-        double* place = sums + row.bin * lanes + vector * width;
+        double* place = all + std::size_t{row.bin} * lanes + vector * width;
         std::memcpy(&sum, place, sizeof sum);
         sum += partial[vector];
         std::memcpy(place, &sum, sizeof sum);
       }
     };
-    add(signal_sums, signal);
-    if constexpr (with_variance) add(variance_sums, variance);
+    add(sums.signal, signal);
+    if constexpr (moments != Moments::signal) add(sums.variance, variance);
+    if constexpr (moments == Moments::scatter) add(sums.cross, cross);
   }
 }
 
@@ -198,28 +205,39 @@ void mark_bad(const Pixel* frame, const std::uint8_t* used, std::size_t pixels, 
 }
 
 /// Takes the weights of marked pixels, whose value was set to zero, out of the sums.
-void remove_bad(const TiledMatrix::Tile& tile, const std::uint16_t* bad_lanes, std::size_t lanes,
+void remove_bad(const TiledMatrix::Tile& tile, Moments moments, const std::uint16_t* bad_lanes, std::size_t lanes,
                 const TileCorrections& corrections, const GroupSums& sums) {
   std::uint32_t entry = 0;
   for (const TileRow& row : tile.rows) {
     for (; entry < row.end; ++entry) {
       const std::size_t pixel = tile.pixels[entry];
       const double weight = tile.weights[entry];
+      if (bad_lanes[pixel] == 0) continue;
+      const double square = weight * weight;
+      const double share = weight * corrections.normalisation[pixel];
+      const double dark = corrections.dark != nullptr ? corrections.dark[pixel] : 0.0;
       for (std::uint32_t bad = bad_lanes[pixel]; bad != 0; bad &= bad - 1) {
         const std::size_t place = std::size_t{row.bin} * lanes + static_cast<std::size_t>(std::countr_zero(bad));
         ++sums.removed_entries[place];
-        sums.removed_normalisation[place] += weight * corrections.normalisation[pixel];
-        if (corrections.dark != nullptr) sums.removed_dark[place] += weight * corrections.dark[pixel];
-        if (sums.variance != nullptr) sums.variance[place] -= weight * weight;  // a zero count has variance 1
+        sums.removed_normalisation[place] += share;
+        if (sums.removed_dark != nullptr) sums.removed_dark[place] += weight * dark;
+        if (sums.removed_square != nullptr) sums.removed_square[place] += share * share;
+        if (sums.removed_variance != nullptr) sums.removed_variance[place] += square * corrections.variance[pixel];
+        // The value was set to zero: take back what multiply() made of it.
+        if (moments == Moments::poisson) sums.variance[place] -= square;
+        if (moments == Moments::scatter) {
+          sums.variance[place] -= square * (dark * dark);
+          sums.cross[place] += weight * share * dark;
+        }
       }
     }
   }
 }
 
 template <typename Pixel, std::size_t lanes>
-void multiply_typed(const TiledMatrix::Tile& tile, std::span<const std::byte* const> frames, std::size_t pixels,
-                    const std::uint8_t* used, const BadPixelRules& rules, const TileCorrections& corrections,
-                    TileScratch& scratch, const GroupSums& sums) {
+void multiply_typed(Moments moments, const TiledMatrix::Tile& tile, std::span<const std::byte* const> frames,
+                    std::size_t pixels, const std::uint8_t* used, const BadPixelRules& rules,
+                    const TileCorrections& corrections, TileScratch& scratch, const GroupSums& sums) {
   auto* values = reinterpret_cast<Pixel*>(scratch.values);
   const BadIntervals<Pixel> intervals(rules);
   interleave<Pixel>(frames, lanes, pixels, values);
@@ -231,25 +249,26 @@ void multiply_typed(const TiledMatrix::Tile& tile, std::span<const std::byte* co
     bad = true;
     mark_bad<Pixel>(frame, used, pixels, intervals, lane, lanes, values, scratch.bad_lanes);
   }
-  if (sums.variance != nullptr) {
-    multiply<Pixel, lanes, true>(tile, values, sums.signal, sums.variance);
-  } else {
-    multiply<Pixel, lanes, false>(tile, values, sums.signal, nullptr);
+  switch (moments) {
+    case Moments::signal: multiply<Pixel, lanes, Moments::signal>(tile, values, corrections, sums); break;
+    case Moments::poisson: multiply<Pixel, lanes, Moments::poisson>(tile, values, corrections, sums); break;
+    case Moments::scatter: multiply<Pixel, lanes, Moments::scatter>(tile, values, corrections, sums); break;
   }
-  if (bad) remove_bad(tile, scratch.bad_lanes, lanes, corrections, sums);
+  if (bad) remove_bad(tile, moments, scratch.bad_lanes, lanes, corrections, sums);
 }
 
 }  // namespace
 
-void multiply_tile(PixelType type, const TiledMatrix::Tile& tile, std::span<const std::byte* const> frames,
-                   std::size_t lanes, std::size_t pixels, const std::uint8_t* used, const BadPixelRules& rules,
-                   const TileCorrections& corrections, TileScratch& scratch, const GroupSums& sums) {
+void multiply_tile(PixelType type, Moments moments, const TiledMatrix::Tile& tile,
+                   std::span<const std::byte* const> frames, std::size_t lanes, std::size_t pixels,
+                   const std::uint8_t* used, const BadPixelRules& rules, const TileCorrections& corrections,
+                   TileScratch& scratch, const GroupSums& sums) {
   visit_pixel_type(type, [&]<typename Pixel>() {
     switch (lanes) {
-      case 1: return multiply_typed<Pixel, 1>(tile, frames, pixels, used, rules, corrections, scratch, sums);
-      case 4: return multiply_typed<Pixel, 4>(tile, frames, pixels, used, rules, corrections, scratch, sums);
-      case 8: return multiply_typed<Pixel, 8>(tile, frames, pixels, used, rules, corrections, scratch, sums);
-      default: return multiply_typed<Pixel, 16>(tile, frames, pixels, used, rules, corrections, scratch, sums);
+      case 1: return multiply_typed<Pixel, 1>(moments, tile, frames, pixels, used, rules, corrections, scratch, sums);
+      case 4: return multiply_typed<Pixel, 4>(moments, tile, frames, pixels, used, rules, corrections, scratch, sums);
+      case 8: return multiply_typed<Pixel, 8>(moments, tile, frames, pixels, used, rules, corrections, scratch, sums);
+      default: return multiply_typed<Pixel, 16>(moments, tile, frames, pixels, used, rules, corrections, scratch, sums);
     }
   });
 }

@@ -23,19 +23,31 @@ inline constexpr std::size_t max_lanes = 16;
   return frames > 8 ? 16 : frames > 4 ? 8 : frames > 1 ? 4 : 1;
 }
 
-/// The sums of a group of frames over a part of the detector, all [bins, lanes], accumulated.
+/// What is summed beside the signal.
+enum class Moments : std::uint8_t {
+  signal,   ///< nothing
+  poisson,  ///< variance += c^2 max(x, 1)
+  scatter,  ///< variance += c^2 (x - d)^2 and cross += c^2 (x - d) w, from which the scatter about any mean follows
+};
+
+/// The sums of a group of frames over a part of the detector, all [bins, lanes], accumulated; null = not wanted. What
+/// is removed is that of pixels which are bad in one frame.
 struct GroupSums {
-  double* signal = nullptr;
-  double* variance = nullptr;               ///< null without an error model
-  double* removed_normalisation = nullptr;  ///< of pixels that are bad in one frame
-  double* removed_dark = nullptr;
+  double* signal = nullptr;    ///< c x
+  double* variance = nullptr;  ///< see Moments
+  double* cross = nullptr;
+  double* removed_normalisation = nullptr;  ///< c w
+  double* removed_dark = nullptr;           ///< c d
+  double* removed_square = nullptr;         ///< c^2 w^2
+  double* removed_variance = nullptr;       ///< c^2 v of a given variance
   std::uint32_t* removed_entries = nullptr;
 };
 
-/// What a tile's bad pixels are taken out with.
+/// The tile's part of the corrections, each [tile's pixels] or null.
 struct TileCorrections {
-  const float* normalisation;  ///< [tile's pixels]
-  const float* dark;           ///< [tile's pixels] or null
+  const float* normalisation = nullptr;
+  const float* dark = nullptr;
+  const float* variance = nullptr;
 };
 
 /// Scratch of one thread for one tile.
@@ -48,8 +60,9 @@ struct TileScratch {
 /// @param frames  first pixel of the tile in each frame of the group, at most `lanes`; lanes without one count zero
 /// @param used    [pixels] 1 where a pixel has a weight
 /// @param pixels  pixels of this tile (the last one may be shorter)
-void multiply_tile(PixelType type, const TiledMatrix::Tile& tile, std::span<const std::byte* const> frames,
-                   std::size_t lanes, std::size_t pixels, const std::uint8_t* used, const BadPixelRules& rules,
-                   const TileCorrections& corrections, TileScratch& scratch, const GroupSums& sums);
+void multiply_tile(PixelType type, Moments moments, const TiledMatrix::Tile& tile,
+                   std::span<const std::byte* const> frames, std::size_t lanes, std::size_t pixels,
+                   const std::uint8_t* used, const BadPixelRules& rules, const TileCorrections& corrections,
+                   TileScratch& scratch, const GroupSums& sums);
 
 }  // namespace annulus::kernels::openmp

@@ -19,11 +19,21 @@ struct TileRow {
   std::uint32_t end;  ///< one past the row's last entry, counted from the tile's first; rows follow one another
 };
 
-/// Tile-major copy of a CsrMatrix; within a tile rows ascend by bin, within a row entries ascend by pixel.
+/// The entries of one tile, while a matrix is built: rows ascend by bin, within a row entries ascend by pixel.
+struct TileEntries {
+  std::vector<TileRow> rows;
+  std::vector<std::uint16_t> pixels;
+  std::vector<float> weights;
+};
+
+/// Tile-major matrix; within a tile rows ascend by bin, within a row entries ascend by pixel.
 class TiledMatrix {
  public:
   TiledMatrix() = default;
-  explicit TiledMatrix(const CsrMatrix& matrix);
+  /// From the entries of each tile; `threads` copy them.
+  TiledMatrix(std::uint32_t bins, std::uint32_t columns, std::span<const TileEntries> tiles, int threads);
+  /// From rows; the same whatever the number of `threads`.
+  TiledMatrix(const CsrMatrix& matrix, int threads);
 
   struct Tile {
     std::span<const TileRow> rows;
@@ -37,9 +47,10 @@ class TiledMatrix {
   [[nodiscard]] std::size_t tiles() const { return entry_offsets_.empty() ? 0 : entry_offsets_.size() - 1; }
   [[nodiscard]] std::uint32_t bins() const { return bins_; }
   [[nodiscard]] std::uint32_t columns() const { return columns_; }
+  [[nodiscard]] std::uint64_t entries() const { return weights_.size(); }
   /// 1 for a pixel that has a weight, else 0: [columns].
   [[nodiscard]] std::span<const std::uint8_t> used() const { return used_; }
-  /// Back to rows, for tests and caches.
+  /// As rows: for what works bin by bin, for caches and tests.
   [[nodiscard]] CsrMatrix csr() const;
 
  private:

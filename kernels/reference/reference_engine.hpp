@@ -1,35 +1,68 @@
 // The reference backend: float64, one thread, the plainest code that is right. The oracle of all others.
+//
+// Shares by area come from clipping polygons, not from the trapezoids that the fast backends share; only
+// Convention::pyfai, which has pyFAI itself for an oracle, uses their code.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "kernels/engine.hpp"
 #include "kernels/matrix.hpp"
-#include "kernels/radial.hpp"
 
 namespace annulus::kernels::reference {
 
-/// The radial interval of every pixel, [pixels].
-[[nodiscard]] std::vector<RadialInterval> pixel_intervals(const PixelGeometry& geometry, RadialSpace space,
-                                                          Splitting splitting);
+/// A pixel in (radial, azimuthal) coordinates: its centre, and its corners in the order of PixelGeometry::vertices.
+struct PixelShape {
+  double radius = 0.0;
+  double azimuth = 0.0;
+  std::array<float, 4> corner_radius{};
+  std::array<float, 4> corner_azimuth{};
+};
 
-/// The edges of the bins over the unmasked pixels, or over spec.range. Throws InputError when no pixel is left.
-[[nodiscard]] BinAxis bin_axis(const MatrixSpec& spec, std::span<const RadialInterval> intervals);
+/// The shape of every pixel, [pixels].
+[[nodiscard]] std::vector<PixelShape> pixel_shapes(const MatrixSpec& spec);
+
+/// The edges of the bins over the unmasked pixels, or over the ranges. Throws InputError when no pixel is left.
+[[nodiscard]] BinAxes bin_axes(const MatrixSpec& spec, std::span<const PixelShape> shapes);
+
+/// One pixel's share in one row.
+struct Share {
+  std::uint32_t row = 0;
+  double weight = 0.0;
+};
+
+/// The rows that a pixel falls in, ascending, and its share in each: they sum to 1. Empty outside the ranges.
+[[nodiscard]] std::vector<Share> shares_of(const MatrixSpec& spec, const BinAxes& axes, const PixelShape& shape);
+
+/// As CsrMatrix, in float64.
+struct Matrix {
+  std::uint32_t columns = 0;
+  struct Entry {
+    std::uint32_t pixel = 0;
+    double weight = 0.0;
+  };
+  std::vector<std::vector<Entry>> rows;  ///< pixels ascending
+};
 
 /// The matrix over the given bins.
-[[nodiscard]] CsrMatrix build_matrix(const MatrixSpec& spec, std::span<const RadialInterval> intervals,
-                                     const BinAxis& axis);
+[[nodiscard]] Matrix build_matrix(const MatrixSpec& spec, std::span<const PixelShape> shapes, const BinAxes& axes);
 
-/// The sums of one frame over its good pixels: S, V and N of engine.hpp, before any division. [bins] each.
+/// The sums of one bin of one frame over the pixels that are good and not filtered out: as in engine.hpp, for
+/// monitor 1.
 struct Sums {
-  std::vector<double> signal;
-  std::vector<double> variance;
-  std::vector<double> normalisation;
+  double signal = 0.0;         ///< S
+  double normalisation = 0.0;  ///< N
+  double variance = 0.0;       ///< V
+  double square = 0.0;         ///< W
 };
-[[nodiscard]] Sums sum_frame(const CsrMatrix& matrix, const Corrections& corrections, const FrameBatch& batch,
-                             std::size_t frame);
+
+/// Sums of every bin, [rows].
+[[nodiscard]] std::vector<Sums> sum_frame(const Matrix& matrix, const Corrections& corrections, const FrameBatch& batch,
+                                          std::size_t frame);
 
 [[nodiscard]] std::unique_ptr<Engine> make_engine(const DeviceChoice& choice);
 

@@ -17,11 +17,14 @@ from pyFAI.gui.pilx.models import ImageIndices
 from pyFAI.gui.pilx.point import Point
 from pyFAI.gui.pilx.utils import get_axes_dataset, get_axes_index, get_radial_dataset, get_signal_dataset
 from pyFAI.io.nexus import Nexus
-from silx.io import nxdata
+from pyFAI.units import RADIAL_UNITS
+from silx.io import get_data, nxdata
+from silx.io.url import DataUrl
 
 ENTRY = "/entry_0000"
 PROCESS = ENTRY + "/annulus"
 RESULT = PROCESS + "/result"
+RADIAL_NAMES = {unit.space for unit in RADIAL_UNITS.values()}
 OK = 1
 STATUSES = range(6)
 
@@ -86,6 +89,14 @@ def check_entry(checks, file, options):
     checks.equal("configuration/type", text(process["configuration/type"][()]), "text/json")
     checks.that(isinstance(json.loads(process["configuration/data"][()]), dict), "configuration/data is no JSON object")
 
+    if options.mask:
+        checks.equal("maskfile there", "maskfile" in process, options.mask == "yes")
+    if "maskfile" in process:
+        url = DataUrl(text(process["maskfile"][()]))
+        checks.that(url.is_valid() and pathlib.PurePath(url.file_path()).is_absolute(), f"maskfile: {url.path()}")
+        if options.mask:
+            checks.equal("dimensions of maskfile", get_data(url).ndim, 2)
+
     links = 0
     for group in (entry["measurement"], process["source"]):
         for name in group:
@@ -114,10 +125,18 @@ def check_axis(checks, result, name, size, unit):
         checks.equal(f"{name}@units", attribute(axis, "units"), unit or None)
 
 
+def pattern_shape(file):
+    """(radial bins,), or (azimuthal bins, radial bins) of a volume of cakes."""
+    return file[RESULT]["intensity"].shape[2:]
+
+
 def check_result(checks, file, options):
     result = file[RESULT]
     intensity = result["intensity"]
-    slow, fast, bins = intensity.shape
+    if not checks.that(intensity.ndim in (3, 4), f"intensity has {intensity.ndim} dimensions"):
+        return
+    slow, fast, *pattern = intensity.shape
+    bins = pattern[-1]
     if options.shape:
         checks.equal("shape of intensity", intensity.shape, tuple(options.shape))
     checks.equal("dim0, dim1, dim2", [int(file[PROCESS][name][()]) for name in ("dim0", "dim1", "dim2")],
@@ -126,13 +145,20 @@ def check_result(checks, file, options):
     signal = attribute(result, "signal")
     axes = attribute(result, "axes")
     checks.that(signal in ("map", "intensity"), f"signal: found {signal!r}")
-    radial = axes[0] if signal == "map" else axes[-1]
-    checks.equal("axes", axes, [radial, "slow", "fast"] if signal == "map" else ["slow", "fast", radial])
-    checks.that(radial in ("2th", "q", "r"), f"radial axis: found {radial!r}")
+    radial = axes[len(pattern) - 1] if signal == "map" else axes[-1]
+    pattern_axes = ["azimuthal", radial] if len(pattern) == 2 else [radial]
+    expected_axes = [*pattern_axes, "slow", "fast"] if signal == "map" else ["slow", "fast", *pattern_axes]
+    checks.equal("axes", axes, expected_axes)
+    for place, name in enumerate(expected_axes):
+        checks.equal(f"{name}@axes", attribute(result[name], "axes") if name in result else None, place + 1)
+    checks.that(radial in RADIAL_NAMES, f"radial axis: found {radial!r}")
     if options.signal:
         checks.equal("signal", signal, options.signal)
     if options.radial:
         checks.equal("radial axis", radial, options.radial)
+    checks.equal("azimuthal there", "azimuthal" in result, len(pattern) == 2)
+    if len(pattern) == 2:
+        check_axis(checks, result, "azimuthal", pattern[0], "deg")
     check_axis(checks, result, radial, bins, options.unit)
     check_axis(checks, result, "slow", slow, options.slow_unit)
     check_axis(checks, result, "fast", fast, options.fast_unit)
@@ -143,14 +169,18 @@ def check_result(checks, file, options):
         for found, expected in zip((values[0] - edge, values[-1] + edge), options.radial_range):
             checks.that(abs(found - expected) <= 2 * edge, f"{radial} ends at {found}, expected {expected}")
 
+    kind_of_pattern = "image" if len(pattern) == 2 else "spectrum"
     for name, shape, kind, interpretation in (
-            ("intensity", (slow, fast, bins), "float32", "spectrum"), ("map", (bins, slow, fast), "float32", "image"),
-            ("errors", (slow, fast, bins), "float32", "spectrum"), ("map_ptr", (slow, fast), "int32", "image"),
+            ("intensity", (slow, fast, *pattern), "float32", kind_of_pattern),
+            ("errors", (slow, fast, *pattern), "float32", kind_of_pattern),
+            ("std", (slow, fast, *pattern), "float32", kind_of_pattern),
+            ("map", (*pattern, slow, fast), "float32", "image"), ("map_ptr", (slow, fast), "int32", "image"),
             ("frame_status", (slow, fast), "uint8", "image"), ("monitor", (slow, fast), "float64", "image")):
-        if name == "errors":
-            if options.errors:
-                checks.equal("errors there", "errors" in result, options.errors == "yes")
-            if "errors" not in result:
+        if name in ("errors", "std"):
+            wanted = getattr(options, name)
+            if wanted:
+                checks.equal(f"{name} there", name in result, wanted == "yes")
+            if name not in result:
                 continue
         if not checks.that(name in result, f"{result.name}/{name} is not there"):
             continue
@@ -162,36 +192,38 @@ def check_result(checks, file, options):
 
 def lines_of(dataset, at_most=1 << 26):
     """Blocks of whole lines, of at most so many values."""
-    slow, fast, bins = dataset.shape
-    step = max(1, at_most // (fast * bins))
+    slow = dataset.shape[0]
+    step = max(1, at_most // (dataset.size // slow))
     return (slice(line, min(line + step, slow)) for line in range(0, slow, step))
 
 
 def check_values(checks, file, options):
     result = file[RESULT]
     intensity = result["intensity"]
-    slow, fast, bins = intensity.shape
+    pattern = pattern_shape(file)
     status = result["frame_status"][()]
     checks.that(bool(numpy.isin(status, STATUSES).all()), f"frame_status holds {numpy.unique(status)}")
     for value, count in options.status or ():
         checks.equal(f"points of status {value}", int((status == value).sum()), count)
 
-    for name in ("intensity", "errors"):
+    for name in ("intensity", "errors", "std"):
         if name not in result:
             continue
         for lines in lines_of(intensity):
             block, ok = result[name][lines], status[lines] == OK
             checks.that(bool(numpy.isfinite(block[ok]).all()), f"{name} is no number in a frame that is ok")
             checks.that(bool(numpy.isnan(block[~ok]).all()), f"{name} is a number in a frame that is not ok")
-            if name == "errors":
-                checks.that(bool((block[ok] >= 0).all()), "errors are negative")
+            if name != "intensity":
+                checks.that(bool((block[ok] >= 0).all()), f"{name} is negative")
 
     # Through the view, a channel and a point; all of it where that is small.
-    for channel in {0, bins // 2, bins - 1}:
-        checks.that(numpy.array_equal(result["map"][channel], intensity[:, :, channel], equal_nan=True),
-                    f"map[{channel}] is not intensity[:, :, {channel}]")
+    first, last = tuple(0 for _ in pattern), tuple(bins - 1 for bins in pattern)
+    for channel in {first, tuple(bins // 2 for bins in pattern), last}:
+        checks.that(numpy.array_equal(result["map"][channel], intensity[(slice(None), slice(None), *channel)],
+                                      equal_nan=True), f"map{list(channel)} is not that channel of intensity")
     if intensity.size <= 1 << 22:
-        checks.that(numpy.array_equal(result["map"][()], numpy.moveaxis(intensity[()], 2, 0), equal_nan=True),
+        transposed = numpy.moveaxis(intensity[()], (0, 1), (-2, -1))
+        checks.that(numpy.array_equal(result["map"][()], transposed, equal_nan=True),
                     "map is not the transpose of intensity")
 
     if options.reference:
@@ -222,7 +254,9 @@ def check_silx(checks, file):
     checks.equal("default plot's signal", default.signal_name.split("/")[-1] if default.signal_name else None,
                  "Intensity")
     checks.equal("default plot's interpretation", default.interpretation, "image")
-    checks.equal("default plot's axes", list(default.axes_dataset_names)[1:], ["slow", "fast"])
+    checks.equal("default plot's axes", list(default.axes_dataset_names)[-2:], ["slow", "fast"])
+    if len(pattern_shape(file)) == 2:
+        checks.equal("default plot's first axis", default.axes_dataset_names[0], "azimuthal")
     checks.equal("default plot's shape", default.signal.shape, file[RESULT]["map"].shape)
     if "errors" not in file[RESULT]:
         checks.that(nxdata.NXdata(file[RESULT]).is_valid, f"silx refuses {RESULT}")
@@ -237,8 +271,15 @@ def check_viewer(checks, filename):
         process = file[ENTRY + "/pyFAI"]
         result = process["result"]
         intensity = result["intensity"]
-        slow, fast, bins = intensity.shape
         signal = get_signal_dataset(result, default="intensity")
+        if intensity.ndim == 4:
+            # The viewer is made for patterns of all azimuths: of others it finds the arrays, and has no curve to show.
+            checks.that(signal.name.split("/")[-1] == attribute(result, "signal"), f"viewer's signal: {signal.name}")
+            for place, name in enumerate(attribute(result, "axes")):
+                found = get_axes_dataset(result, dim=place)
+                checks.that(found == result[name], f"viewer's axis {place}: {found.name}")
+            return
+        slow, fast, bins = intensity.shape
         index = get_axes_index(signal)
         checks.equal("viewer's map", signal[()].sum(axis=index.radial).shape, (slow, fast))
         slow_axis = get_axes_dataset(result, dim=index.slow, default="slow")
@@ -248,7 +289,7 @@ def check_viewer(checks, filename):
         radial = get_radial_dataset(result, size=bins)
         # With as many lines as channels, and `intensity` the signal, the viewer itself takes the first axis.
         if attribute(result, "signal") == "map" or slow != bins:
-            checks.that(radial.name.split("/")[-1] in ("2th", "q", "r"), f"viewer's radial axis: {radial.name}")
+            checks.that(radial.name.split("/")[-1] in RADIAL_NAMES, f"viewer's radial axis: {radial.name}")
             for row, column in {(0, 0), (slow - 1, fast - 1), (slow // 2, fast // 3)}:
                 point = Point(ImageIndices(row=row, col=column), url_nxdata_path=f"{filename}?{ENTRY}/pyFAI/result")
                 checks.that(numpy.array_equal(point.get_curve(), intensity[row, column], equal_nan=True),
@@ -262,14 +303,16 @@ def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=pathlib.Path)
     parser.add_argument("--kind", choices=("map", "tomo"))
-    parser.add_argument("--shape", nargs=3, type=int, metavar=("SLOW", "FAST", "BINS"))
+    parser.add_argument("--shape", nargs="+", type=int, metavar="N", help="slow, fast, (azimuthal,) radial")
     parser.add_argument("--signal", choices=("map", "intensity"))
-    parser.add_argument("--radial", choices=("2th", "q", "r"), help="name of the radial axis")
+    parser.add_argument("--radial", choices=sorted(RADIAL_NAMES), help="name of the radial axis")
     parser.add_argument("--unit", help="of the radial axis: deg, rad, nm^-1, ...")
     parser.add_argument("--radial-range", nargs=2, type=float, metavar=("LO", "HI"), help="within a bin")
     parser.add_argument("--slow-unit", help="'' = must have none")
     parser.add_argument("--fast-unit", help="'' = must have none")
-    parser.add_argument("--errors", choices=("yes", "no"))
+    parser.add_argument("--errors", choices=("yes", "no"), help="standard errors of the mean")
+    parser.add_argument("--std", choices=("yes", "no"), help="standard deviations")
+    parser.add_argument("--mask", choices=("yes", "no"), help="the file of the mask is named, and can be read")
     parser.add_argument("--finished", action="store_true", help="end_time must be set")
     parser.add_argument("--links", action="store_true", help="links to the frames must be there and lead somewhere")
     parser.add_argument("--status", nargs=2, type=int, action="append", metavar=("STATUS", "COUNT"))

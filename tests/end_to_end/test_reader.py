@@ -33,6 +33,15 @@ class Reader(common.TestCase):
                    "--status", common.MISSING, 1, "--status", common.UNREADABLE, 1, "--reference",
                    f"{self.reference}::{common.RESULT}/intensity")
 
+    def test_map_of_cakes_with_standard_deviations(self):
+        output = self.scratch / "cakes.h5"
+        folder = self.raster.folder
+        common.run("map", "-p", folder / "geometry.poni", "-m", folder / "mask.tif", "-r", 4, "-t", 5, "-c", 60,
+                   "--npt-azim", 8, "--zigzag", "--error-model", "poisson", "--std", "-o", output, self.raster.master,
+                   ranks=3)
+        self.check(output, "--kind", "map", "--shape", 4, 5, 8, 60, "--radial", "2th", "--unit", "deg", "--errors",
+                   "yes", "--std", "yes", "--mask", "yes", "--finished", "--links", "--status", common.OK, 20)
+
     def test_map_in_q_without_errors(self):
         output = self.scratch / "map.h5"
         folder = self.raster.folder

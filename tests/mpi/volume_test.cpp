@@ -95,6 +95,15 @@ VolumeDescription describe(std::uint64_t slow, std::uint64_t fast, std::uint64_t
   return description;
 }
 
+/// The same with patterns of `azimuthal` azimuths and with standard deviations.
+VolumeDescription describe_cakes(std::uint64_t slow, std::uint64_t fast, std::uint64_t azimuthal, std::uint64_t bins) {
+  VolumeDescription description = describe(slow, fast, bins, true);
+  description.azimuthal.resize(azimuthal);
+  std::iota(description.azimuthal.begin(), description.azimuthal.end(), -90.0);
+  description.std = true;
+  return description;
+}
+
 /// Creates on rank 0; the others wait until it is there.
 void create(const fs::path& file, const VolumeDescription& description) {
   if (rank_of_this() == 0) create_volume(file, description, false);
@@ -106,15 +115,22 @@ float value_at(std::uint64_t point, std::uint64_t bin, std::uint64_t bins) {
   return static_cast<float>(point * bins + bin + 1);
 }
 
-/// Writes points [first, first + count), all ok, with errors of minus the intensity.
-void write_points(VolumeWriter& writer, std::uint64_t first, std::uint64_t count, std::uint64_t bins, bool errors) {
+/// Writes points [first, first + count) of `bins` rows each, all ok, with errors of minus the intensity and standard
+/// deviations of half of it.
+void write_points(VolumeWriter& writer, std::uint64_t first, std::uint64_t count, std::uint64_t bins, bool errors,
+                  bool with_std = false) {
   std::vector<float> intensity(count * bins);
   for (std::uint64_t value = 0; value < intensity.size(); ++value) {
     intensity[value] = value_at(first + value / bins, value % bins, bins);
   }
   std::vector<float> sigma;
   if (errors) std::transform(intensity.begin(), intensity.end(), std::back_inserter(sigma), std::negate<>());
-  writer.write(first, intensity, sigma, std::vector<FrameStatus>(count, FrameStatus::ok));
+  std::vector<float> deviation;
+  if (with_std) {
+    std::transform(intensity.begin(), intensity.end(), std::back_inserter(deviation), [](float v) { return v / 2; });
+  }
+  const std::vector<FrameStatus> status(count, FrameStatus::ok);
+  writer.write(first, {intensity, sigma, deviation, status});
 }
 
 /// What a reader that knows nothing of ours finds: the values of a dataset, with its shape.
@@ -228,6 +244,121 @@ TEST(Volume, MapIsTheTransposeForFewPointsAndForFewChannels) {
   EXPECT_EQ(compared, 12u * 45u);
 }
 
+TEST(Volume, OfCakesHoldsWhatAllRanksWrote) {
+  const SharedFolder folder;
+  constexpr std::uint64_t slow = 5, fast = 4, bins = 6;
+  std::uint64_t compared = 0;
+  for (const std::uint64_t azimuthal : {1u, 3u, 7u}) {  // one mapping a channel twice, then one mapping a point
+    const fs::path file = folder / ("volume" + std::to_string(azimuthal) + ".h5");
+    const std::uint64_t rows = azimuthal * bins;
+    create(file, describe_cakes(slow, fast, azimuthal, bins));
+    VolumeWriter writer(file, MPI_COMM_WORLD);
+    // Pieces of 3 points cross the ends of lines.
+    for (std::uint64_t first = 0; first < slow * fast; first += 3) {
+      if (static_cast<int>(first / 3) % number_of_ranks() != rank_of_this()) continue;
+      write_points(writer, first, std::min<std::uint64_t>(3, slow * fast - first), rows, true, true);
+    }
+    writer.close();
+
+    const Array<float> intensity = read_floats(file, result + "intensity");
+    const Array<float> errors = read_floats(file, result + "errors");
+    const Array<float> deviation = read_floats(file, result + "std");
+    const Array<float> map = read_floats(file, result + "map");
+    ASSERT_EQ(intensity.shape, (std::vector<hsize_t>{slow, fast, azimuthal, bins}));
+    ASSERT_EQ(errors.shape, intensity.shape);
+    ASSERT_EQ(deviation.shape, intensity.shape);
+    ASSERT_EQ(map.shape, (std::vector<hsize_t>{azimuthal, bins, slow, fast}));
+    for (std::uint64_t point = 0; point < slow * fast; ++point) {
+      for (std::uint64_t row = 0; row < rows; ++row, ++compared) {
+        const float expected = value_at(point, row, rows);
+        ASSERT_EQ(intensity.values[point * rows + row], expected) << point << ' ' << row;
+        ASSERT_EQ(errors.values[point * rows + row], -expected) << point << ' ' << row;
+        ASSERT_EQ(deviation.values[point * rows + row], expected / 2) << point << ' ' << row;
+        ASSERT_EQ(map.values[row * slow * fast + point], expected) << point << ' ' << row;
+      }
+    }
+    const auto axis = read<double>(file, result + "azimuthal", H5T_NATIVE_DOUBLE);
+    ASSERT_EQ(axis.values.size(), azimuthal);
+    EXPECT_EQ(axis.values.back(), -90.0 + static_cast<double>(azimuthal - 1));
+    const VolumeState state = read_volume_state(file);
+    EXPECT_EQ(state.status, std::vector<std::uint8_t>(slow * fast, 1));
+    EXPECT_EQ(state.bins, bins);
+    EXPECT_EQ(state.azimuthal_bins, azimuthal);
+    EXPECT_TRUE(state.errors);
+    EXPECT_TRUE(state.std);
+  }
+  EXPECT_EQ(compared, slow * fast * bins * (1 + 3 + 7));
+}
+
+TEST(Volume, OfCakesIsNotANumberUntilAllOfAPointIsThere) {
+  const SharedFolder folder;
+  const fs::path file = folder / "volume.h5";
+  constexpr std::uint64_t rows = 2 * 5;
+  create(file, describe_cakes(1, 3, 2, 5));
+  for (const char* name : {"intensity", "errors", "std", "map"}) {
+    const Array<float> array = read_floats(file, result + name);
+    ASSERT_EQ(array.values.size(), 3 * rows) << name;
+    EXPECT_TRUE(std::all_of(array.values.begin(), array.values.end(), [](float v) { return std::isnan(v); })) << name;
+  }
+  MPI_Barrier(MPI_COMM_WORLD);
+  VolumeWriter writer(file, MPI_COMM_WORLD);
+  if (rank_of_this() == 0) {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    std::vector<float> intensity(3 * rows, 1.0f), deviation(3 * rows, 1.0f);
+    intensity[rows - 1] = nan;      // the end of the first point's last azimuth never came
+    deviation[1 * rows + 3] = nan;  // nor a part of the second one's standard deviations
+    const std::vector<FrameStatus> status(3, FrameStatus::ok);
+    writer.write(0, {intensity, intensity, deviation, status});
+  }
+  writer.close();
+  EXPECT_EQ(read_volume_state(file).status, (std::vector<std::uint8_t>{0, 0, 1}));
+}
+
+TEST(Volume, WithoutAzimuthsOrStandardDeviationsSaysSo) {
+  const SharedFolder folder;
+  const fs::path file = folder / "volume.h5";
+  create(file, describe(2, 3, 5, true));
+  const VolumeState state = read_volume_state(file);
+  EXPECT_EQ(state.azimuthal_bins, 0u);
+  EXPECT_FALSE(state.std);
+  const hdf5::File handle(H5Fopen(file.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT));
+  EXPECT_EQ(H5Lexists(handle.get(), (result + "std").c_str(), H5P_DEFAULT), 0);
+  EXPECT_EQ(H5Lexists(handle.get(), (result + "azimuthal").c_str(), H5P_DEFAULT), 0);
+  EXPECT_EQ(H5Lexists(handle.get(), "/entry_0000/annulus/maskfile", H5P_DEFAULT), 0);
+}
+
+TEST(Volume, NamesItsMaskAsSilxReadsIt) {
+  const SharedFolder folder;
+  if (rank_of_this() != 0) return;
+  std::ofstream(folder / "mask.tif") << "any image";
+  {
+    const hdf5::File masks(H5Fcreate((folder / "masks.h5").c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
+    const hsize_t shape[2] = {4, 5};
+    const hdf5::Dataspace space(H5Screate_simple(2, shape, nullptr));
+    const hdf5::Dataset mask(
+        H5Dcreate2(masks.get(), "mask", H5T_STD_U8LE, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    const std::vector<std::uint8_t> values(20, 1);
+    ASSERT_GE(H5Dwrite(mask.get(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), 0);
+  }
+  const std::string base = folder.path().string();
+  const std::pair<std::string, std::string> cases[] = {
+      {base + "/mask.tif", "fabio://" + base + "/mask.tif"},
+      {base + "/masks.h5::mask", "silx://" + base + "/masks.h5?path=/mask"},
+      {base + "/masks.h5", "silx://" + base + "/masks.h5?path=/mask"}};
+  for (const auto& [given, expected] : cases) {
+    VolumeDescription description = describe(2, 3, 5, false);
+    description.mask_file = given;
+    create_volume(folder / "volume.h5", description, true);
+    const hdf5::File handle(H5Fopen((folder / "volume.h5").c_str(), H5F_ACC_RDONLY, H5P_DEFAULT));
+    const hdf5::Dataset dataset(H5Dopen2(handle.get(), "/entry_0000/annulus/maskfile", H5P_DEFAULT));
+    const hdf5::Datatype type(H5Dget_type(dataset.get()));
+    char* text = nullptr;
+    ASSERT_GE(H5Dread(dataset.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, &text), 0) << given;
+    EXPECT_EQ(std::string(text), expected);
+    H5free_memory(text);
+  }
+}
+
 TEST(Volume, IsNotANumberAndNotProcessedBeforeTheFirstFrame) {
   const SharedFolder folder;
   const fs::path file = folder / "volume.h5";
@@ -294,7 +425,7 @@ TEST(Volume, TellsMissingDataFromFramesThatAreOk) {
     const std::vector<FrameStatus> status = {FrameStatus::ok,         FrameStatus::ok,
                                              FrameStatus::ok,         FrameStatus::missing,
                                              FrameStatus::unreadable, FrameStatus::monitor_invalid};
-    writer.write(0, intensity, sigma, status);
+    writer.write(0, {intensity, sigma, {}, status});
   }
   writer.close();
   EXPECT_EQ(read_volume_state(file).status, (std::vector<std::uint8_t>{1, 0, 0, 2, 3, 5}));
@@ -469,9 +600,10 @@ TEST(Volume, RefusesPointsThatDoNotFit) {
   VolumeWriter writer(file, MPI_COMM_WORLD);
   const std::vector<FrameStatus> two(2, FrameStatus::ok);
   const std::vector<float> values(10, 1.0f);
-  EXPECT_THROW(writer.write(5, values, {}, two), InternalError);
-  EXPECT_THROW(writer.write(0, std::span(values).first(5), {}, two), InternalError);
-  EXPECT_THROW(writer.write(0, values, values, two), InternalError);
+  EXPECT_THROW(writer.write(5, {values, {}, {}, two}), InternalError);
+  EXPECT_THROW(writer.write(0, {std::span(values).first(5), {}, {}, two}), InternalError);
+  EXPECT_THROW(writer.write(0, {values, values, {}, two}), InternalError);
+  EXPECT_THROW(writer.write(0, {values, {}, values, two}), InternalError);
   writer.close();
 }
 

@@ -3,11 +3,14 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numbers>
+#include <vector>
 
 #include <gtest/gtest.h>
 
 #include "base/errors.hpp"
+#include "tests/unit/pyfai_geometry_reference.hpp"
 #include "tests/unit/pyfai_reference.hpp"
 
 namespace annulus::integrator {
@@ -174,6 +177,95 @@ TEST(Geometry, WavelengthIsHandedOnWhereThereIsOne) {
   EXPECT_EQ(pixel_geometry(geometry).wavelength_m, 0.0);
   geometry.wavelength_m = 1.5e-10;
   EXPECT_EQ(pixel_geometry(geometry).wavelength_m, 1.5e-10);
+}
+
+TEST(Geometry, PlacesBehindThickSensorsArePyfais) {
+  for (const test::ParallaxPlaceReference& reference : test::parallax_place_references) {
+    SCOPED_TRACE(testing::Message() << "distance " << reference.distance_m << ", orientation "
+                                    << reference.orientation);
+    Geometry geometry;
+    geometry.detector.rows = test::sensor_rows;
+    geometry.detector.columns = test::sensor_columns;
+    geometry.detector.pixel1_m = test::sensor_pixel1_m;
+    geometry.detector.pixel2_m = test::sensor_pixel2_m;
+    geometry.detector.orientation = static_cast<Orientation>(reference.orientation);
+    geometry.detector.sensor = Sensor{"Si", 1e-3};
+    geometry.distance_m = reference.distance_m;
+    geometry.poni1_m = reference.poni1_m;
+    geometry.poni2_m = reference.poni2_m;
+    geometry.rot1_rad = reference.rot1_rad;
+    geometry.rot2_rad = reference.rot2_rad;
+    geometry.rot3_rad = reference.rot3_rad;
+    geometry.wavelength_m = reference.wavelength_m;
+    geometry.parallax = Parallax::on;
+    const auto table_m = parallax_table_m(geometry);
+    const auto pixels = pixel_geometry(geometry, table_m);
+    const double row = reference.row + 0.5;
+    const double column = reference.column + 0.5;
+    const auto [y, x, z] = position_m(pixels, row, column);
+    const double ray_m = std::hypot(x, y, z);
+    // As without parallax, and the table's entries, which agree to 1e-12 of their largest, 1 mm.
+    const double error_m = 16 * epsilon * ray_m + 1e-12 * 1e-3;
+    EXPECT_NEAR(std::hypot(x, y), reference.radius_m, error_m);
+    EXPECT_NEAR(two_theta_rad(pixels, row, column), reference.two_theta_rad, error_m / ray_m);
+    EXPECT_NEAR(chi_rad(pixels, row, column), reference.chi_rad, error_m / reference.radius_m);
+    // It is no small thing here: the sensor is half a pixel thick.
+    geometry.parallax = Parallax::off;
+    EXPECT_GT(std::abs(two_theta_rad(pixel_geometry(geometry), row, column) - reference.two_theta_rad), 1e-5);
+  }
+}
+
+TEST(Geometry, ParallaxNeedsWavelengthAndSensor) {
+  const auto error_of = [](const Geometry& geometry) -> std::string {
+    try {
+      static_cast<void>(parallax_table_m(geometry));
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  Geometry geometry = small_geometry();
+  EXPECT_TRUE(parallax_table_m(geometry).empty());
+  geometry.parallax = Parallax::on;
+  EXPECT_NE(error_of(geometry).find("needs a wavelength"), std::string::npos);
+  geometry.wavelength_m = 1e-10;
+  EXPECT_NE(error_of(geometry).find("needs a sensor"), std::string::npos);
+  geometry.detector.sensor = Sensor{"Si", 320e-6};
+  EXPECT_EQ(parallax_table_m(geometry).size(), kernels::parallax_nodes);
+  EXPECT_THROW(static_cast<void>(pixel_geometry(geometry)), InternalError);  // the table was forgotten
+}
+
+TEST(Geometry, CentreOfAPixelIsTheMeanOfItsVertices) {
+  for (const test::CurvedReference& reference : test::curved_references) {
+    Geometry geometry;
+    geometry.detector.rows = test::sensor_rows;
+    geometry.detector.columns = test::sensor_columns;
+    geometry.detector.pixel1_m = test::sensor_pixel1_m;
+    geometry.detector.pixel2_m = test::sensor_pixel2_m;
+    geometry.detector.orientation = Orientation::top_left;  // has no part: vertices stand where they stand
+    geometry.detector.vertices =
+        std::make_shared<const std::vector<float>>(test::curved_vertices.begin(), test::curved_vertices.end());
+    geometry.distance_m = reference.distance_m;
+    geometry.poni1_m = reference.poni1_m;
+    geometry.poni2_m = reference.poni2_m;
+    geometry.rot1_rad = reference.rot1_rad;
+    geometry.rot2_rad = reference.rot2_rad;
+    geometry.rot3_rad = reference.rot3_rad;
+    const auto pixels = pixel_geometry(geometry);
+    expect_position(position_m(pixels, reference.row + 0.5, reference.column + 0.5), reference.y_m, reference.x_m,
+                    reference.z_m);
+    // Neighbours share their corners, and the last pixel's far corner belongs to it.
+    const auto corner = position_m(pixels, 1.0, 1.0);
+    expect_position(position_m(pixels, std::nextafter(1.0, 0.0), 1.0), corner[0], corner[1], corner[2]);
+    const auto last = position_m(pixels, test::sensor_rows, test::sensor_columns);
+    const std::size_t c = test::curved_vertices.size() - 6;  // (z, y, x) of corner (1, 1)
+    const auto& matrix = pixels.rotation;
+    const double p1 = double{test::curved_vertices[c + 1]} - geometry.poni1_m;
+    const double p2 = double{test::curved_vertices[c + 2]} - geometry.poni2_m;
+    const double p3 = double{test::curved_vertices[c]} + geometry.distance_m;
+    expect_position(last, matrix[0] * p1 + matrix[1] * p2 + matrix[2] * p3,
+                    matrix[3] * p1 + matrix[4] * p2 + matrix[5] * p3, matrix[6] * p1 + matrix[7] * p2 + matrix[8] * p3);
+  }
 }
 
 }  // namespace

@@ -44,6 +44,7 @@ void expect_same(const Geometry& found, const Geometry& expected) {
   EXPECT_EQ(found.rot2_rad, expected.rot2_rad);
   EXPECT_EQ(found.rot3_rad, expected.rot3_rad);
   EXPECT_EQ(found.wavelength_m, expected.wavelength_m);
+  EXPECT_EQ(found.parallax, expected.parallax);
 }
 
 /// A folder of its own, removed with what is in it.
@@ -131,13 +132,41 @@ TEST(Poni, Version21ReadsTheOrientation) {
   EXPECT_EQ(geometry.detector.rows, 2167U);
 }
 
-TEST(Poni, Version3IsReadUnlessItCorrectsParallax) {
+TEST(Poni, Version3TellsOfParallax) {
   const std::string text =
       "poni_version: 3\nDetector: Pilatus1M\nDetector_config: {\"orientation\": 3, \"sensor\": "
       "{\"material\": \"Si\", \"thickness\": 0.00032}}\nDistance: 0.1\n";
-  EXPECT_EQ(parse_poni(text + "Parallax: False\n", "x.poni").detector.name, "Pilatus1M");
-  EXPECT_EQ(parse_poni(text, "x.poni").detector.name, "Pilatus1M");
-  expect_in(error_of(text + "Parallax: True\n"), "x.poni: Parallax: found 'True'");
+  EXPECT_EQ(parse_poni(text + "Parallax: False\n", "x.poni").parallax, Parallax::off);
+  EXPECT_EQ(parse_poni(text, "x.poni").parallax, Parallax::off);
+  const Geometry geometry = parse_poni(text + "Parallax: True\n", "x.poni");
+  EXPECT_EQ(geometry.parallax, Parallax::on);
+  ASSERT_TRUE(geometry.detector.sensor.has_value());
+  EXPECT_EQ(geometry.detector.sensor->material, "Si");
+  EXPECT_EQ(geometry.detector.sensor->thickness_m, 0.00032);
+  expect_in(error_of(text + "Parallax: 3 mm\n"), "x.poni: Parallax: found '3 mm', expected True or False");
+}
+
+TEST(Poni, TextIsVersion3WithParallaxAlone) {
+  Geometry geometry;
+  geometry.detector = make_detector("Pilatus100k", R"({"sensor": {"material": "Si", "thickness": 0.00032}})");
+  geometry.distance_m = 0.1;
+  geometry.wavelength_m = 1e-10;
+  expect_in(poni_text(geometry), "poni_version: 2\n");
+  geometry.parallax = Parallax::on;
+  const std::string text = poni_text(geometry);
+  expect_in(text, "poni_version: 3\n");
+  expect_in(text, "\"orientation\": 3");
+  expect_in(text, "\"sensor\": {\"material\": \"Si\", \"thickness\": 0.00032}");
+  expect_in(text, "\nParallax: True\n");
+  EXPECT_EQ(nlohmann::json::parse(poni_json(geometry))["poni_version"], 3);
+  EXPECT_EQ(nlohmann::json::parse(poni_json(geometry))["parallax"], true);
+  for (const std::string& written : {text, poni_json(geometry)}) {
+    const Geometry found = parse_poni(written, "x.poni");
+    expect_same(found, geometry);
+    ASSERT_TRUE(found.detector.sensor.has_value());
+    EXPECT_EQ(found.detector.sensor->material, "Si");
+    EXPECT_EQ(found.detector.sensor->thickness_m, 0.00032);
+  }
 }
 
 TEST(Poni, ConfigurationWithoutVersionIsVersion2) {
@@ -195,13 +224,13 @@ TEST(Poni, ErrorsNameFileKeyFoundAndExpected) {
   expect_in(error_of("poni_version: two\nDistance: 1\n"), "poni_version: found 'two'");
   expect_in(error_of("Detector: Eigr4M\nDistance: 1\n"), "x.poni: unknown detector 'Eigr4M'; did you mean Eiger4M");
   expect_in(error_of("PixelSize1: 1e-4\nPixelSize2: 1e-4\nDistance: 1\nSplineFile: frelon.spline\n"),
-            "x.poni: SplineFile: found 'frelon.spline'");
+            "x.poni: frelon.spline: cannot be opened");
   expect_in(error_of("poni_version: 2\nDetector: Eiger1M\nDetector_config: {oops\nDistance: 1\n"),
             "expected a JSON object");
 }
 
 TEST(Poni, AllProblemsAreToldAtOnce) {
-  const std::string message = error_of("Detector: Nonesuch\nDistance: far\nRot1: left\nParallax: True\n");
+  const std::string message = error_of("Detector: Nonesuch\nDistance: far\nRot1: left\nParallax: maybe\n");
   for (const char* part : {"Distance", "Rot1", "Parallax", "'Nonesuch'"}) expect_in(message, part);
 }
 

@@ -3,64 +3,8 @@
 
 #include <array>
 #include <cstdint>
-#include <string_view>
 
 namespace annulus::test {
-
-struct MaskReference {
-  std::string_view name;
-  std::uint32_t rows;
-  std::uint32_t columns;
-  double pixel_m;
-  std::uint64_t masked;
-  std::uint32_t crc32;  ///< of the mask's bytes, 0 and 1
-};
-
-inline constexpr auto mask_references = std::to_array<MaskReference>({
-    {"Eiger16M", 4371, 4150, 7.5e-05, 1198210, 0xa6c8a79eU},
-    {"Eiger1M", 1065, 1030, 7.5e-05, 38110, 0x07966581U},
-    {"Eiger2CdTe_16M", 4362, 4148, 7.5e-05, 1283592, 0x52ad28ceU},
-    {"Eiger2CdTe_1M", 1062, 1028, 7.5e-05, 41112, 0x45d75202U},
-    {"Eiger2CdTe_1MW", 512, 2068, 7.5e-05, 8192, 0x45caca4eU},
-    {"Eiger2CdTe_2MW", 512, 4148, 7.5e-05, 22528, 0x8902c30bU},
-    {"Eiger2CdTe_4M", 2162, 2068, 7.5e-05, 268520, 0x48666696U},
-    {"Eiger2CdTe_500k", 512, 1028, 7.5e-05, 1024, 0x7a27ae38U},
-    {"Eiger2CdTe_9M", 3262, 3108, 7.5e-05, 682680, 0xf2c16aa8U},
-    {"Eiger2_16M", 4362, 4148, 7.5e-05, 1250824, 0x3ca1e932U},
-    {"Eiger2_1M", 1062, 1028, 7.5e-05, 39064, 0x96952e0bU},
-    {"Eiger2_1MW", 512, 2068, 7.5e-05, 6144, 0x0018eb02U},
-    {"Eiger2_250k", 512, 512, 7.5e-05, 0, 0xe20eea22U},
-    {"Eiger2_2MW", 512, 4148, 7.5e-05, 18432, 0x90d98c66U},
-    {"Eiger2_4M", 2162, 2068, 7.5e-05, 260328, 0x1e7d376aU},
-    {"Eiger2_500k", 512, 1028, 7.5e-05, 0, 0x1dd64a36U},
-    {"Eiger2_9M", 3262, 3108, 7.5e-05, 664248, 0xf91e5489U},
-    {"Eiger4M", 2167, 2070, 7.5e-05, 250330, 0x8b20c07eU},
-    {"Eiger500k", 514, 1030, 7.5e-05, 0, 0xcf16997aU},
-    {"Eiger9M", 3269, 3110, 7.5e-05, 637030, 0xbf775808U},
-    {"Pilatus100k", 195, 487, 0.000172, 0, 0x1fb07147U},
-    {"Pilatus1M", 1043, 981, 0.000172, 73533, 0x8d975c7eU},
-    {"Pilatus200k", 407, 487, 0.000172, 8279, 0x1da00145U},
-    {"Pilatus2M", 1679, 1475, 0.000172, 197365, 0x3d81da3eU},
-    {"Pilatus300k", 619, 487, 0.000172, 16558, 0x60c7b270U},
-    {"Pilatus300kw", 195, 1475, 0.000172, 2730, 0x0ec1dbb7U},
-    {"Pilatus4_1M", 1080, 1033, 0.00015, 69120, 0x37b06c89U},
-    {"Pilatus4_260k", 530, 513, 0.00015, 10260, 0x10c24e7fU},
-    {"Pilatus4_260kw", 255, 1033, 0.00015, 1785, 0x56faa529U},
-    {"Pilatus4_2M", 1630, 1553, 0.00015, 176720, 0x0d3ca09aU},
-    {"Pilatus4_4M", 2180, 2073, 0.00015, 333060, 0xb834e568U},
-    {"Pilatus4_CdTe_1M", 1080, 1033, 0.00015, 71160, 0x4274a407U},
-    {"Pilatus4_CdTe_260k", 530, 513, 0.00015, 10770, 0x98307397U},
-    {"Pilatus4_CdTe_260kw", 255, 1033, 0.00015, 2295, 0x04c0cc5fU},
-    {"Pilatus4_CdTe_2M", 1630, 1553, 0.00015, 181310, 0x279effd5U},
-    {"Pilatus4_CdTe_4M", 2180, 2073, 0.00015, 341220, 0xeffc00f9U},
-    {"Pilatus6M", 2527, 2463, 0.000172, 526101, 0xa7113badU},
-    {"Pilatus900k", 619, 1475, 0.000172, 58340, 0xe913ab52U},
-    {"PilatusCdTe1M", 1043, 981, 0.000172, 79383, 0x72d08196U},
-    {"PilatusCdTe2M", 1679, 1475, 0.000172, 211405, 0x822c56eaU},
-    {"PilatusCdTe300k", 619, 487, 0.000172, 18313, 0x6861e9bfU},
-    {"PilatusCdTe300kw", 195, 1475, 0.000172, 4485, 0x95b0bf3dU},
-    {"PilatusCdTe900kw", 195, 4439, 0.000172, 16185, 0x19dcc160U},
-});
 
 inline constexpr std::uint32_t place_rows = 7;
 inline constexpr std::uint32_t place_columns = 5;

@@ -1,33 +1,18 @@
 #!/usr/bin/env python3
-"""Writes pyfai_reference.hpp: what pyFAI says of the detectors' masks and of some pixels' places.
+"""Writes pyfai_reference.hpp: what pyFAI says of some pixels' places.
 
 Usage: pyfai_reference.py > pyfai_reference.hpp      (needs pyFAI 2025.12 or newer; made with 2026.9.0)
 """
-import inspect
 import logging
-import zlib
 
 import numpy
 import pyFAI
 from pyFAI import detectors
-from pyFAI.detectors import _dectris
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 POLARISATION_FACTOR = 0.9
 SHAPE = (7, 5)
 PIXEL1_M, PIXEL2_M = 2e-3, 3e-3  # large pixels: every corner of a small image has its own angles
-
-
-def masks():
-    for name, detector_class in sorted(vars(_dectris).items()):
-        if not (inspect.isclass(detector_class) and issubclass(detector_class, _dectris._Dectris)):
-            continue
-        if not hasattr(detector_class, "MAX_SHAPE"):
-            continue
-        detector = detector_class()
-        mask = detector.mask.astype(numpy.uint8)
-        yield (f'    {{"{name}", {mask.shape[0]}, {mask.shape[1]}, {detector.pixel1!r}, '
-               f'{int(mask.sum())}, 0x{zlib.crc32(mask.tobytes()):08x}U}},')
 
 
 def places():
@@ -60,22 +45,8 @@ def main():
 
 #include <array>
 #include <cstdint>
-#include <string_view>
 
 namespace annulus::test {{
-
-struct MaskReference {{
-  std::string_view name;
-  std::uint32_t rows;
-  std::uint32_t columns;
-  double pixel_m;
-  std::uint64_t masked;
-  std::uint32_t crc32;  ///< of the mask's bytes, 0 and 1
-}};
-
-inline constexpr auto mask_references = std::to_array<MaskReference>({{""")
-    print("\n".join(masks()))
-    print(f"""}});
 
 inline constexpr std::uint32_t place_rows = {SHAPE[0]};
 inline constexpr std::uint32_t place_columns = {SHAPE[1]};

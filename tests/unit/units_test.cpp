@@ -14,7 +14,7 @@ namespace {
 using kernels::RadialSpace;
 
 TEST(Units, EveryUnitIsFoundUnderItsName) {
-  ASSERT_EQ(radial_units().size(), 6U);
+  ASSERT_EQ(radial_units().size(), 19U);
   for (const RadialUnit& unit : radial_units()) EXPECT_EQ(&radial_unit(unit.name), &unit) << unit.name;
 }
 
@@ -27,13 +27,24 @@ TEST(Units, ScalesTurnInternalValuesIntoTheUnit) {
   EXPECT_EQ(radial_unit("r_m").scale, 1.0);
 }
 
-TEST(Units, SpaceAxisNameAndSymbolFollowTheName) {
+TEST(Units, AxisNameAndSymbolFollowTheName) {
   for (const RadialUnit& unit : radial_units()) {
-    EXPECT_EQ(std::string(unit.axis_name) + "_" + std::string(unit.symbol), unit.name);
-    const RadialSpace expected = unit.axis_name == "2th" ? RadialSpace::two_theta
-                                 : unit.axis_name == "q" ? RadialSpace::q
-                                                         : RadialSpace::r;
-    EXPECT_EQ(unit.space, expected) << unit.name;
+    const std::string symbol = unit.symbol.empty() ? "None" : std::string(unit.symbol);
+    EXPECT_EQ(std::string(unit.axis_name) + "_" + symbol, unit.name);
+  }
+}
+
+TEST(Units, UnitsOfOneAxisHaveOneSpace) {
+  for (const RadialUnit& left : radial_units()) {
+    for (const RadialUnit& right : radial_units()) {
+      EXPECT_EQ(left.axis_name == right.axis_name, left.space == right.space) << left.name << ", " << right.name;
+    }
+  }
+}
+
+TEST(Units, AllButAnglesAndRadiiNeedAWavelength) {
+  for (const RadialUnit& unit : radial_units()) {
+    EXPECT_EQ(unit.needs_wavelength, unit.space != RadialSpace::two_theta && unit.space != RadialSpace::r);
   }
 }
 

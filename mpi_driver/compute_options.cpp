@@ -1,0 +1,80 @@
+#include "mpi_driver/compute_options.hpp"
+
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "base/errors.hpp"
+#include "mpi_driver/option_parsing.hpp"
+
+namespace annulus::driver {
+namespace po = boost::program_options;
+namespace fs = std::filesystem;
+namespace {
+
+std::optional<kernels::Backend> parse_backend(const std::string& name) {
+  for (const auto backend : {kernels::Backend::reference, kernels::Backend::openmp, kernels::Backend::opencl}) {
+    if (name == kernels::name_of(backend)) return backend;
+  }
+  if (name == "auto") return std::nullopt;
+  throw InputError(fmt::format("--backend: found \"{}\", expected auto, reference, openmp or opencl", name));
+}
+
+/// opencl where a GPU is, else openmp: on a CPU our own code is faster than any OpenCL driver's.
+kernels::Backend automatic_backend() {
+  for (const kernels::DeviceInfo& device : kernels::list_devices()) {
+    if (device.gpu && device.float64) return kernels::Backend::opencl;
+  }
+  return kernels::Backend::openmp;
+}
+
+}  // namespace
+
+po::options_description compute_option_group() {
+  const auto text = [] { return po::value<std::string>(); };
+  po::options_description group("Computation");
+  auto add = group.add_options();
+  add("backend", text()->default_value("auto"), "auto, reference, openmp, opencl");
+  add("device", text(), "OpenCL device: PLATFORM:DEVICE or part of its name (default: by rank)");
+  add("batch", text()->default_value("32"), "frames that go through the matrix together");
+  add("threads", text(), "threads of each rank (default: OMP_NUM_THREADS, or all cores)");
+  add("matrix-cache", text(), "folder that keeps integration matrices for later runs; made when it is not there");
+  return group;
+}
+
+ComputeSettings parse_compute_options(const po::variables_map& given, Problems& problems) {
+  ComputeSettings compute;
+  const auto text = [&](const char* name) { return given[name].as<std::string>(); };
+  problems.collect([&] { compute.backend = parse_backend(text("backend")); });
+  if (given.count("device") > 0) {
+    compute.device = text("device");
+    if (text("backend") != "auto" && text("backend") != "opencl") {
+      problems.add(fmt::format("--device is for OpenCL, but --backend is {}", text("backend")));
+    }
+    if (!compute.backend) compute.backend = kernels::Backend::opencl;
+  }
+  problems.collect([&] { compute.batch = static_cast<std::uint32_t>(parse_count(text("batch"), "--batch", 1, 4096)); });
+  if (given.count("threads") > 0) {
+    problems.collect([&] { compute.threads = static_cast<int>(parse_count(text("threads"), "--threads", 1, 4096)); });
+  }
+  if (given.count("matrix-cache") > 0) {
+    compute.matrix_cache = text("matrix-cache");
+    std::error_code ignored;
+    if (compute.matrix_cache.empty()) {
+      problems.add("--matrix-cache is empty, expected a folder");
+    } else if (fs::exists(compute.matrix_cache, ignored) && !fs::is_directory(compute.matrix_cache, ignored)) {
+      problems.add(fmt::format("--matrix-cache {}: is no folder", compute.matrix_cache.string()));
+    }
+  }
+  return compute;
+}
+
+std::unique_ptr<kernels::Engine> engine_for(const ComputeSettings& compute, int node_rank) {
+  kernels::DeviceChoice choice;
+  choice.spec = compute.device;
+  choice.node_rank = node_rank;
+  choice.threads = compute.threads;
+  return kernels::make_engine(compute.backend.value_or(automatic_backend()), choice);
+}
+
+}  // namespace annulus::driver

@@ -1,0 +1,35 @@
+// The options of computation, shared by every command that integrates: backend, device, batch, threads, matrix cache.
+#pragma once
+
+#include <boost/program_options.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/problems.hpp"
+#include "kernels/engine.hpp"
+
+namespace annulus::driver {
+
+/// How a rank computes; does not change any result (other than the backend, within its bound).
+struct ComputeSettings {
+  std::optional<kernels::Backend> backend;  ///< none = opencl on a GPU, else openmp
+  std::string device;
+  std::uint32_t batch = 32;            ///< frames that go through the matrix together
+  int threads = 0;                     ///< 0 = OpenMP's default
+  std::filesystem::path matrix_cache;  ///< folder of matrices that were built before; "" = none
+};
+
+/// The group of options for a command's table; help texts included.
+[[nodiscard]] boost::program_options::options_description compute_option_group();
+
+/// The settings that the command line gives. What is wrong with a value goes to `problems`.
+[[nodiscard]] ComputeSettings parse_compute_options(const boost::program_options::variables_map& given,
+                                                    Problems& problems);
+
+/// The engine of a rank that is number `node_rank` on its node. Throws InputError when the device is not to be had.
+[[nodiscard]] std::unique_ptr<kernels::Engine> engine_for(const ComputeSettings& compute, int node_rank);
+
+}  // namespace annulus::driver

@@ -1,0 +1,16 @@
+// The step that makes every rank ready to integrate: engine, matrix (kept from an earlier run, or built), corrections.
+#pragma once
+
+#include <mpi.h>
+
+#include "integrator/integration.hpp"
+#include "mpi_driver/compute_options.hpp"
+
+namespace annulus::driver {
+
+/// With a matrix cache every rank looks there, and the first rank of each node saves what it had to build; what is
+/// wrong with the cache is told as a warning. Throws Stop on all ranks. Collective.
+[[nodiscard]] integrator::Integrator make_integrator(const integrator::IntegrationPlan& plan,
+                                                     const ComputeSettings& compute, MPI_Comm comm);
+
+}  // namespace annulus::driver
