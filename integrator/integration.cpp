@@ -89,7 +89,9 @@ kernels::BadPixelRules bad_pixel_rules(const IntegrationPlan& plan) {
   const Detector& detector = plan.geometry.detector;
   kernels::BadPixelRules rules;
   rules.negative = detector.photon_counting;
-  const std::optional<double> dummy = plan.settings.dummy ? plan.settings.dummy : detector.dummy;
+  std::optional<double> dummy = plan.settings.dummy ? plan.settings.dummy : detector.dummy;
+  // Some detectors (Lambda) mark bad pixels by 0, which is also a count: without it every mean would be too high.
+  if (!plan.settings.dummy && dummy == 0.0 && plan.settings.convention == kernels::Convention::exact) dummy.reset();
   if (dummy) {
     rules.dummy_on = true;
     rules.dummy = *dummy;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes pyfai_geometry_reference.hpp: what pyFAI says of sensors, parallax, curved detectors, Fit2D and ImageD11.
 
-Usage: pyfai_geometry_reference.py > pyfai_geometry_reference.hpp      (needs pyFAI 2025.12 or newer; made with 2026.9.0)
+Usage: pyfai_geometry_reference.py > pyfai_geometry_reference.hpp    (needs pyFAI 2025.12 or newer; made with 2026.9.0)
 """
 import logging
 import warnings
