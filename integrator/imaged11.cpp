@@ -91,6 +91,13 @@ Geometry parse_imaged11(std::string_view text, std::string_view source, const Ge
   geometry.rot3_rad = numbers.read("tilt_x", "tilt_x", "rad").value_or(0.0);
   if (const auto wavelength = numbers.read("wavelength", "wavelength", "Angstrom", Sign::positive)) {
     geometry.wavelength_m = in_m(*wavelength, wavelength_unit_m);
+    // pyFAI writes nm, ImageD11 Angstrom, and the file does not say which.
+    if (*geometry.wavelength_m < 4e-12) {
+      problems.add(
+          fmt::format("{}: wavelength: found {} in units of {} m, expected more than 4e-12 m (310 keV); a line "
+                      "'wavelength_unit nm' says that it is in nm, as pyFAI writes it",
+                      source, *wavelength, wavelength_unit_m));
+    }
   }
   const Orientation orientation = orientation_of(numbers, source, problems);
 

@@ -52,6 +52,11 @@ std::vector<std::string> ordered(const std::vector<std::string>& images) {
 void apply_config(const std::string& file, IntegrateOptions& options) {
   MapOptions configured;
   apply_configuration(file, configured);
+  if (!configured.monitor.empty()) {
+    throw InputError(fmt::format(
+        "--config {}: monitor_name: found {}, expected none: single images have no monitor (--normalization divides)",
+        file, configured.monitor));
+  }
   options.integration = std::move(configured.integration);
   options.warnings = std::move(configured.warnings);
   for (const fs::path& frame : configured.frames) options.images.push_back(frame.string());
@@ -80,6 +85,7 @@ IntegrateOptions parse_integrate_options(const std::vector<std::string>& argumen
   const auto has = [&](const char* name) { return given.count(name) > 0; };
   const auto text = [&](const char* name) { return given[name].as<std::string>(); };
   if (has("config")) problems.collect([&] { apply_config(text("config"), options); });
+  const bool config_failed = problems.any();  // then what it would have given is not missing
   if (has("images")) options.images = given["images"].as<std::vector<std::string>>();
   options.images = ordered(options.images);
   options.overwrite = has("overwrite");
@@ -87,9 +93,9 @@ IntegrateOptions parse_integrate_options(const std::vector<std::string>& argumen
   settle_integration_options(options.integration, problems);
   options.compute = parse_compute_options(given, problems);
 
-  if (options.images.empty()) problems.add("no images given: name TIFF, HDF5, EDF or numpy files");
+  if (options.images.empty() && !config_failed) problems.add("no images given: name TIFF, HDF5, EDF or numpy files");
   const IntegrationOptions& integration = options.integration;
-  if (integration.poni.empty() && integration.geometry_json.empty() && !has("poni")) {
+  if (integration.poni.empty() && integration.geometry_json.empty() && !has("poni") && !config_failed) {
     problems.add("--poni is missing: the geometry, a PONI file");
   }
   if (!has("output") || text("output").empty()) {

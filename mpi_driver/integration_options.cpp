@@ -99,7 +99,7 @@ po::options_description integration_option_group() {
   po::options_description group("Integration");
   auto add = group.add_options();
   add("config", text(), "settings of pyFAI-diffmap or pyFAI-integrate (JSON); options given here win");
-  add("poni,p", text(), "geometry (PONI file)");
+  add("poni,p", text(), "geometry (PONI, Fit2D or ImageD11 file)");
   add("npt,c", text(), "number of radial bins (default: 1000)");
   add("npt-azim", text(), "number of azimuthal bins (default: one pattern of all azimuths)");
   add("unit", text(), fmt::format("radial unit (default: 2th_deg): {}", unit_names()).c_str());
@@ -112,7 +112,10 @@ po::options_description integration_option_group() {
   add("error-model", text(), "error model (default: no): no, variance, poisson, azimuthal, hybrid");
   add("variance", text(), "image of the counts' variance, for the error model variance");
   add("std", "write the standard deviation, too");
-  add("sigma-clip", text(), "[THRES] leave out pixels so many standard deviations from their bin's mean (default: 5)");
+  add("sigma-clip", text(),
+      "[THRES] leave out pixels so many standard deviations from their bin's mean (default: 5; errors are Poisson's "
+      "unless "
+      "--error-model says otherwise)");
   add("sigma-clip-cycles", text(), "at most so many rounds of it (default: 5)");
   add("median", "the median of each bin's pixels instead of their mean");
   add("quantiles", text(), "LO HI from 0 to 1: the mean of the pixels between two quantiles");

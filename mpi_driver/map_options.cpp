@@ -70,6 +70,7 @@ MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::stri
   const auto has = [&](const char* name) { return given.count(name) > 0; };
   const auto text = [&](const char* name) { return given[name].as<std::string>(); };
   if (has("config")) problems.collect([&] { apply_configuration(text("config"), options); });
+  const bool config_failed = problems.any();  // then what it would have given is not missing
 
   // What the command line gives wins.
   if (has("frames")) {
@@ -96,16 +97,16 @@ MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::stri
   apply_integration_options(given, options.integration, problems);
   settle_integration_options(options.integration, problems);
 
-  if (options.frames.empty()) problems.add("no frames given: name TIFF or HDF5 files");
-  if (options.output.empty()) {
+  if (options.frames.empty() && !config_failed) problems.add("no frames given: name TIFF or HDF5 files");
+  if (options.output.empty() && (!config_failed || has("output"))) {
     problems.add(fmt::format("--output is {}, expected the HDF5 file to write", has("output") ? "empty" : "missing"));
   }
   const IntegrationOptions& integration = options.integration;
-  if (integration.poni.empty() && integration.geometry_json.empty() && !has("poni")) {
+  if (integration.poni.empty() && integration.geometry_json.empty() && !has("poni") && !config_failed) {
     problems.add("--poni is missing: the geometry, a PONI file");
   }
-  if (!slow_known) problems.add("--slow is missing: the number of points along the slow axis");
-  if (!fast_known) problems.add("--fast is missing: the number of points along the fast axis");
+  if (!slow_known && !config_failed) problems.add("--slow is missing: the number of points along the slow axis");
+  if (!fast_known && !config_failed) problems.add("--fast is missing: the number of points along the fast axis");
   if (options.slow > 0 && options.fast > most_points / options.slow) {
     problems.add(
         fmt::format("--slow {} times --fast {}: expected at most {} points", options.slow, options.fast, most_points));

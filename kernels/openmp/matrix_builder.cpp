@@ -34,7 +34,8 @@ std::array<float, 4> corners_of(const std::vector<float>& values, const PixelGeo
     return {own[0], own[1], own[2], own[3]};
   }
   const std::size_t width = std::size_t{geometry.columns} + 1;
-  const float* corner = values.data() + pixel / geometry.columns * width + pixel % geometry.columns;
+  // One more corner than pixels in each row. (In 32 bits, where a division is several times as fast.)
+  const float* corner = values.data() + pixel + static_cast<std::uint32_t>(pixel) / geometry.columns;
   return {corner[0], corner[width], corner[width + 1], corner[1]};
 }
 
