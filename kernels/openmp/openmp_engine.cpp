@@ -221,11 +221,13 @@ class OpenmpEngine final : public Engine {
         signal += sums.signal[place];
         if (sums.variance != nullptr) squares += sums.variance[place];
         if (sums.cross != nullptr) cross += sums.cross[place];
+        // Most bins lose nothing: then the other arrays, far apart in memory, need not be read.
+        if (sums.removed_entries[place] == 0) continue;
+        removed_entries += sums.removed_entries[place];
         removed_normalisation += sums.removed_normalisation[place];
         if (sums.removed_dark != nullptr) removed_dark += sums.removed_dark[place];
         if (sums.removed_square != nullptr) removed_square += sums.removed_square[place];
         if (sums.removed_variance != nullptr) removed_variance += sums.removed_variance[place];
-        removed_entries += sums.removed_entries[place];
       }
       // Counted, since a difference of sums over the same pixels need not be exactly zero.
       const bool empty = removed_entries == constants.entries;
