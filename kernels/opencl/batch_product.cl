@@ -329,8 +329,9 @@ __kernel __attribute__((reqd_work_group_size(FRAME_LANES * ENTRY_LANES, 1, 1))) 
     last_count = sums.count;
     const double4 chauvenet = sqrt(2.0 * log(fmax(sums.count, 3.0) / sqrt(2.0 * M_PI)));
     means[limits] = sums.signal / sums.norm;
-    // With what rounding can make of no distance at all, or of the limit itself: clip_limit in bin_statistics.hpp.
-    widths[limits] = (1.0 + 1e-9) * fmax(chauvenet, threshold) * sqrt(fmax(sums.variance, 0.0) / sums.square) +
+    // With what rounding can make of no distance at all, or of the limit itself: clip_limit in bin_statistics.hpp. A
+    // variance below 0, which pyFAI's can be, is no limit.
+    widths[limits] = (1.0 + 1e-9) * fmax(chauvenet, threshold) * sqrt(sums.variance / sums.square) +
                      1e-12 * fabs(means[limits]);
   }
   const RowSums sums = sum_row(ROW_ARGUMENTS_GIVEN, partial, entry_lane, frame_lane, VARIANCE, means, widths, limits);
