@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <numbers>
 
 #include "base/errors.hpp"
 #include "integrator/sensor.hpp"
 #include "integrator/units.hpp"
+#include "kernels/splitting.hpp"
 
 namespace annulus::integrator {
 namespace {
@@ -35,16 +35,6 @@ std::array<double, 3> detector_place_m(const kernels::PixelGeometry& geometry, d
     }
   }
   return {zyx[1] - geometry.poni1_m, zyx[2] - geometry.poni2_m, zyx[0] + geometry.distance_m};
-}
-
-/// Between two entries of PixelGeometry::parallax_m.
-constexpr double node_step_rad = std::numbers::pi / 2.0 / static_cast<double>(kernels::parallax_nodes - 1);
-
-std::vector<double> node_sines() {
-  std::vector<double> sines(kernels::parallax_nodes);
-  for (std::size_t node = 0; node < sines.size(); ++node)
-    sines[node] = std::sin(static_cast<double>(node) * node_step_rad);
-  return sines;
 }
 
 }  // namespace
@@ -106,14 +96,7 @@ kernels::PixelGeometry pixel_geometry(const Geometry& geometry, std::span<const 
 }
 
 double parallax_factor(std::span<const double> parallax_m, double p1, double p2, double p3) {
-  const double radius_m = std::sqrt(p1 * p1 + p2 * p2);
-  if (!(radius_m > 0.0 && p3 > 0.0)) return 1.0;
-  constexpr std::size_t last = kernels::parallax_nodes - 1;
-  static const std::vector<double> sines = node_sines();
-  const double sine = radius_m / std::sqrt(radius_m * radius_m + p3 * p3);
-  const std::size_t node = std::min(static_cast<std::size_t>(std::asin(sine) / node_step_rad), last - 1);
-  const double share = (sine - sines[node]) / (sines[node + 1] - sines[node]);
-  return 1.0 + (parallax_m[node] + share * (parallax_m[node + 1] - parallax_m[node])) / radius_m;
+  return 1.0 + kernels::shared::parallax_stretch(parallax_m.data(), static_cast<int>(parallax_m.size()), p1, p2, p3);
 }
 
 std::array<double, 3> position_m(const kernels::PixelGeometry& geometry, double row, double column) {
