@@ -251,9 +251,9 @@ Matrix build_matrix(const MatrixSpec& spec, std::span<const PixelShape> shapes, 
   return matrix;
 }
 
-std::vector<Sums> sum_frame(const Matrix& matrix, const Corrections& corrections, const FrameBatch& batch,
-                            std::size_t frame) {
-  std::vector<Sums> all;
+std::vector<BinSums> sum_frame(const Matrix& matrix, const Corrections& corrections, const FrameBatch& batch,
+                               std::size_t frame) {
+  std::vector<BinSums> all;
   std::vector<BinEntry> entries;
   std::vector<std::uint8_t> flags;
   std::vector<std::uint32_t> order;
@@ -272,9 +272,8 @@ std::vector<Sums> sum_frame(const Matrix& matrix, const Corrections& corrections
         }
         entries.push_back({weight, value - dark, corrections.normalisation[pixel], variance});
       }
-      const BinSums sums =
-          filtered_sums(entries, corrections.filter, corrections.error_model, corrections.convention, order, flags);
-      all.push_back({sums.signal, sums.normalisation, sums.variance, sums.square});
+      all.push_back(
+          filtered_sums(entries, corrections.filter, corrections.error_model, corrections.convention, order, flags));
     }
   });
   return all;
@@ -338,7 +337,7 @@ class ReferenceEngine final : public Engine {
     const std::size_t rows = matrix_.rows.size();
     expect_sizes(batch, monitor, patterns, corrections_.error_model, matrix_.columns, rows);
     for (std::size_t frame = 0; frame < batch.frames; ++frame) {
-      const std::vector<Sums> sums = sum_frame(matrix_, corrections_, batch, frame);
+      const std::vector<BinSums> sums = sum_frame(matrix_, corrections_, batch, frame);
       for (std::size_t row = 0; row < rows; ++row) {
         write_bin(sums[row].signal, sums[row].normalisation, sums[row].variance, sums[row].square, monitor[frame],
                   patterns, frame * rows + row);

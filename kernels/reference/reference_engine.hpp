@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/bin_statistics.hpp"
 #include "kernels/engine.hpp"
 #include "kernels/matrix.hpp"
 
@@ -51,18 +52,9 @@ struct Matrix {
 /// The matrix over the given bins.
 [[nodiscard]] Matrix build_matrix(const MatrixSpec& spec, std::span<const PixelShape> shapes, const BinAxes& axes);
 
-/// The sums of one bin of one frame over the pixels that are good and not filtered out: as in engine.hpp, for
-/// monitor 1.
-struct Sums {
-  double signal = 0.0;         ///< S
-  double normalisation = 0.0;  ///< N
-  double variance = 0.0;       ///< V
-  double square = 0.0;         ///< W
-};
-
-/// Sums of every bin, [rows].
-[[nodiscard]] std::vector<Sums> sum_frame(const Matrix& matrix, const Corrections& corrections, const FrameBatch& batch,
-                                          std::size_t frame);
+/// The sums of every bin of one frame, [rows], over the pixels that are good and not filtered out.
+[[nodiscard]] std::vector<BinSums> sum_frame(const Matrix& matrix, const Corrections& corrections,
+                                             const FrameBatch& batch, std::size_t frame);
 
 [[nodiscard]] std::unique_ptr<Engine> make_engine(const DeviceChoice& choice);
 

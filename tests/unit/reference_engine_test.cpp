@@ -472,7 +472,7 @@ FrameBatch batch_of(const std::vector<Pixel>& values, PixelType type) {
   return {reinterpret_cast<const std::byte*>(values.data()), type, 1, values.size()};
 }
 
-void expect_sums(const reference::Sums& found, const reference::Sums& expected) {
+void expect_sums(const BinSums& found, const BinSums& expected) {
   EXPECT_DOUBLE_EQ(found.signal, expected.signal);
   EXPECT_DOUBLE_EQ(found.normalisation, expected.normalisation);
   EXPECT_DOUBLE_EQ(found.variance, expected.variance);
