@@ -35,7 +35,7 @@ inline __attribute__((always_inline)) double arctangent(double y, double x) {
   angle = middle ? angle + 0.25 * std::numbers::pi : angle;
   angle = across > along ? 0.5 * std::numbers::pi - angle : angle;
   angle = x < 0.0 ? std::numbers::pi - angle : angle;
-  return y < 0.0 ? -angle : angle;
+  return std::copysign(angle, y);
 }
 
 ANNULUS_FOR_EVERY_CPU void fill_line(const PixelGeometry& geometry, double row, double first_column, int space,

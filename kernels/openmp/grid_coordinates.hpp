@@ -12,7 +12,7 @@ namespace annulus::kernels::openmp {
 [[nodiscard]] bool has_fast_coordinates(const MatrixSpec& spec);
 
 /// Coordinates of the points (row, first_column + n) of a regular grid, n < radius.size(); overwritten.
-/// To 2 units in the last place of those that splitting.hpp finds one by one; the same on every instruction set.
+/// To 4 units in the last place of those that splitting.hpp finds one by one (3 were seen).
 /// @param azimuth  of the same size as `radius`, or empty when it is not wanted
 void line_coordinates(const MatrixSpec& spec, double row, double first_column, std::vector<double>& radius,
                       std::vector<double>& azimuth);
