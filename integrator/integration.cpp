@@ -146,15 +146,15 @@ void Integrator::take_matrix(const kernels::MatrixSpec& spec, MatrixStore* store
   if (store->saves()) store->save(key, {axes_, engine_->matrix()});
 }
 
-void Integrator::integrate(const kernels::FrameBatch& batch, std::span<const double> monitor,
-                           const kernels::Patterns& patterns) {
-  if (normalisation_factor_ == 1.0) {
-    engine_->integrate(batch, monitor, patterns);
-    return;
-  }
+std::span<const double> Integrator::divisors(std::span<const double> monitor) {
   divisors_.assign(monitor.begin(), monitor.end());
   for (double& divisor : divisors_) divisor *= normalisation_factor_;
-  engine_->integrate(batch, divisors_, patterns);
+  return divisors_;
+}
+
+void Integrator::integrate(const kernels::FrameBatch& batch, std::span<const double> monitor,
+                           const kernels::Patterns& patterns) {
+  engine_->integrate(batch, divisors(monitor), patterns);
 }
 
 std::vector<double> Integrator::radial() const { return bin_centres(axes_.radial, scale_); }

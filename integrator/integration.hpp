@@ -68,7 +68,22 @@ class Integrator {
   /// As Engine::integrate; `monitor` without the plan's normalisation factor.
   void integrate(const kernels::FrameBatch& batch, std::span<const double> monitor, const kernels::Patterns& patterns);
 
+  /// As those of Engine, for encoded frames; `monitor` without the plan's normalisation factor.
+  [[nodiscard]] std::size_t slots() const { return engine_->slots(); }
+  [[nodiscard]] std::span<std::byte> staging(std::size_t slot, std::size_t bytes) {
+    return engine_->staging(slot, bytes);
+  }
+  void submit(std::size_t slot, const kernels::EncodedBatch& batch, std::span<const double> monitor,
+              kernels::PatternKinds wanted) {
+    engine_->submit(slot, batch, divisors(monitor), wanted);
+  }
+  void collect(std::size_t slot, const kernels::Patterns& patterns, std::span<kernels::DecodeStatus> status) {
+    engine_->collect(slot, patterns, status);
+  }
+
  private:
+  /// The monitor times the normalisation factor.
+  [[nodiscard]] std::span<const double> divisors(std::span<const double> monitor);
   /// The matrix and axes_, from `store` (none: nullptr) or built.
   void take_matrix(const kernels::MatrixSpec& spec, MatrixStore* store);
 

@@ -93,6 +93,13 @@ DecodeStatus decode_bslz4(std::span<const std::byte> chunk, std::size_t element_
   return DecodeStatus::ok;
 }
 
+DecodeStatus decode(const EncodedFrame& frame, std::size_t element_size, std::span<std::byte> out) {
+  if (frame.encoding == Encoding::bslz4) return decode_bslz4(frame.bytes, element_size, out);
+  if (frame.bytes.size() != out.size()) return DecodeStatus::wrong_size;
+  std::copy(frame.bytes.begin(), frame.bytes.end(), out.begin());
+  return DecodeStatus::ok;
+}
+
 std::vector<std::byte> encode_bslz4(std::span<const std::byte> in, std::size_t element_size) {
   ANNULUS_EXPECT(is_element_size(element_size));
   ANNULUS_EXPECT(in.size() % element_size == 0);

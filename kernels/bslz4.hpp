@@ -11,20 +11,18 @@
 #include <span>
 #include <vector>
 
-namespace annulus::kernels {
+#include "kernels/encoded_batch.hpp"
 
-enum class DecodeStatus : std::uint8_t {
-  ok,
-  truncated,   ///< the chunk ends before its data does
-  wrong_size,  ///< the header's decoded size is not the frame's
-  corrupt,     ///< a block is no valid LZ4, or of another length than the header says
-};
+namespace annulus::kernels {
 
 /// Decodes one chunk of elements of `element_size` bytes (1, 2, 4 or 8) into `out`, which must have the frame's exact
 /// size in bytes; on failure `out` is undefined, and no byte outside it or outside `chunk` is ever touched, whatever
 /// the chunk holds. Safe to call from many threads.
 [[nodiscard]] DecodeStatus decode_bslz4(std::span<const std::byte> chunk, std::size_t element_size,
                                         std::span<std::byte> out);
+
+/// Decodes a frame of whichever encoding, as decode_bslz4() does.
+[[nodiscard]] DecodeStatus decode(const EncodedFrame& frame, std::size_t element_size, std::span<std::byte> out);
 
 /// Encodes a frame as one chunk, blocks of bitshuffle's default size (8 KiB). `in` holds whole elements.
 [[nodiscard]] std::vector<std::byte> encode_bslz4(std::span<const std::byte> in, std::size_t element_size);

@@ -1,10 +1,72 @@
 #include "kernels/engine.hpp"
 
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/errors.hpp"
+#include "kernels/bslz4.hpp"
 #include "kernels/opencl/opencl_engine.hpp"
 #include "kernels/openmp/openmp_engine.hpp"
 #include "kernels/reference/reference_engine.hpp"
 
 namespace annulus::kernels {
+
+/// Memory and batch of each slot; engines that work otherwise leave them unused.
+struct Engine::Slots {
+  struct Free {
+    void operator()(std::byte* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
+  };
+  struct Slot {
+    std::unique_ptr<std::byte[], Free> memory;
+    std::size_t bytes = 0;
+    Submitted batch;
+  };
+  std::vector<Slot> all;
+  std::vector<std::byte> decoded;  ///< [frames, pixels] of the batch at hand
+};
+
+Engine::Engine(std::size_t slots) : slots_(std::make_unique<Slots>()) { slots_->all.resize(slots); }
+Engine::~Engine() = default;
+
+std::size_t Engine::slots() const { return slots_->all.size(); }
+
+const Engine::Submitted& Engine::submitted(std::size_t slot) const { return slots_->all[slot].batch; }
+
+std::span<std::byte> Engine::staging(std::size_t slot, std::size_t bytes) {
+  ANNULUS_EXPECT(slot < slots());
+  Slots::Slot& own = slots_->all[slot];
+  if (own.bytes < bytes) {
+    own.memory.reset();  // first: the peak is one buffer, not two
+    own.memory.reset(static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{64})));
+    own.bytes = bytes;
+  }
+  return {own.memory.get(), own.bytes};
+}
+
+void Engine::submit(std::size_t slot, const EncodedBatch& batch, std::span<const double> monitor, PatternKinds) {
+  ANNULUS_EXPECT(slot < slots());
+  ANNULUS_EXPECT(monitor.size() == batch.frames.size());
+  slots_->all[slot].batch = {
+      batch.type, batch.pixels, {batch.frames.begin(), batch.frames.end()}, {monitor.begin(), monitor.end()}};
+}
+
+void Engine::collect(std::size_t slot, const Patterns& patterns, std::span<DecodeStatus> status) {
+  const Submitted& batch = submitted(slot);
+  ANNULUS_EXPECT(status.size() == batch.frames.size());
+  const std::size_t frame_bytes = batch.batch().frame_bytes();
+  slots_->decoded.resize(frame_bytes);
+  for (std::size_t frame = 0; frame < batch.frames.size(); ++frame) {
+    status[frame] = decode(batch.frames[frame], size_of(batch.type), slots_->decoded);
+    if (status[frame] != DecodeStatus::ok) continue;
+    const std::size_t rows = patterns.intensity.size() / batch.frames.size();
+    const auto part = [&](std::span<float> all) { return all.empty() ? all : all.subspan(frame * rows, rows); };
+    integrate({slots_->decoded.data(), batch.type, 1, batch.pixels}, std::span(batch.monitor).subspan(frame, 1),
+              {part(patterns.intensity), part(patterns.sem), part(patterns.std)});
+  }
+}
 
 std::string_view name_of(Backend backend) {
   switch (backend) {

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "kernels/bad_pixels.hpp"
+#include "kernels/encoded_batch.hpp"
 #include "kernels/frame_batch.hpp"
 #include "kernels/matrix.hpp"
 
@@ -77,9 +78,15 @@ struct Patterns {
   std::span<float> std;  ///< standard deviation; empty when it is not wanted
 };
 
+/// Which patterns are wanted beside the intensity.
+struct PatternKinds {
+  bool sem = false;
+  bool std = false;
+};
+
 class Engine {
  public:
-  virtual ~Engine() = default;
+  virtual ~Engine();
 
   [[nodiscard]] virtual Backend backend() const = 0;
   /// What computes, for people: "2 threads", "NVIDIA H200".
@@ -102,6 +109,47 @@ class Engine {
   /// @param batch    [frames, pixels] of any type, frames >= 1
   /// @param monitor  [frames] divisor of each frame, finite and not 0
   virtual void integrate(const FrameBatch& batch, std::span<const double> monitor, const Patterns& patterns) = 0;
+
+  // Encoded batches go through slots, so that several are on their way at once: staging() gives a slot's memory to the
+  // thread that loads, submit() starts its batch, collect() waits for it, each slot in that order and again.
+
+  /// How many batches an engine can have on their way.
+  [[nodiscard]] std::size_t slots() const;
+
+  /// At least `bytes` of memory for the encoded frames of a slot's next batch, aligned to 64 bytes, from which the
+  /// engine reads best. Valid until the slot's next call. Any one thread, also while other slots are on their way.
+  /// Throws DeviceError.
+  [[nodiscard]] virtual std::span<std::byte> staging(std::size_t slot, std::size_t bytes);
+
+  /// Starts decoding and integrating; returns before it is done where a device works by itself. The encoded bytes need
+  /// not lie in the slot's memory, but are used fastest from there; they stay until the batch was collected.
+  /// @param monitor  [frames] as for integrate(); copied
+  /// @param wanted   what collect() will ask for: errors, standard deviations
+  virtual void submit(std::size_t slot, const EncodedBatch& batch, std::span<const double> monitor,
+                      PatternKinds wanted);
+
+  /// Waits for a slot's batch.
+  /// @param patterns  [frames, rows] as for integrate(); those of a frame that could not be decoded are undefined
+  /// @param status    [frames] overwritten
+  virtual void collect(std::size_t slot, const Patterns& patterns, std::span<DecodeStatus> status);
+
+ protected:
+  explicit Engine(std::size_t slots = 2);
+
+  /// A batch as it was submitted.
+  struct Submitted {
+    PixelType type = PixelType::u16;
+    std::size_t pixels = 0;
+    std::vector<EncodedFrame> frames;
+    std::vector<double> monitor;
+
+    [[nodiscard]] EncodedBatch batch() const { return {type, pixels, frames}; }
+  };
+  [[nodiscard]] const Submitted& submitted(std::size_t slot) const;
+
+ private:
+  struct Slots;
+  std::unique_ptr<Slots> slots_;
 };
 
 /// Which device an engine shall use.
