@@ -68,8 +68,9 @@ struct RingEvidence {
   double two_theta_rad = 0.0;           ///< by the calibrant
   double mean_residual_rad = 0.0;
   double rms_residual_rad = 0.0;
+  double mean_error_rad = 0.0;          ///< standard error of the mean residual
   double strain_ppm = 0.0;              ///< of the mean residual: -delta(2theta) / (2 tan theta) * 1e6
-  double azimuth_coverage = 0.0;        ///< share of the ring's length on the detector that has points
+  double azimuth_coverage = 0.0;        ///< share of the ring's sectors on the detector that have points
   bool held_out = false;
   double predicted_residual_rad = 0.0;  ///< mean residual against a fit without this ring; NaN when not held out
 };
@@ -89,7 +90,14 @@ struct CalibrationResult {
   double beam_column = 0.0;
   double tilt_rad = 0.0;                ///< angle between the beam and the detector's normal
   double rms_residual_rad = 0.0;        ///< over all points, weighted by what the robust loss left
-  double reduced_chi_squared = 0.0;
+  double reduced_chi_squared = 0.0;     ///< of the points, by their standard errors from counting alone
+  double excess_px = 0.0;               ///< scatter of the points that counting does not explain, in pixels
+  double explained_share = 0.0;         ///< of the crests found in the images, how much lies on the calibrant's rings
+  /// Wavelength that fits the rings best when it is free, over the one given, and its standard error; 0 = not determined.
+  double wavelength_ratio = 0.0;
+  double wavelength_ratio_error = 0.0;
+  /// Radial error against azimuth: amplitudes of its harmonics 1 (centre), 2 (tilt, ellipse), 3 and 4 in rad.
+  std::array<double, 4> harmonics_rad{};
   std::vector<ControlPoint> points;
   std::vector<RingEvidence> rings;
 };

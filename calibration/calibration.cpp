@@ -1,0 +1,200 @@
+#include "calibration/calibration.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "base/errors.hpp"
+#include "calibration/control_points.hpp"
+#include "calibration/evidence.hpp"
+#include "calibration/hypothesis_search.hpp"
+#include "calibration/pose.hpp"
+#include "calibration/refinement.hpp"
+#include "calibration/ring_detection.hpp"
+
+namespace annulus::calibration {
+namespace {
+
+/// A geometry and all that was found with it.
+struct Fit {
+  Refinement refinement;
+  std::vector<ExtractedRings> rings;
+  std::vector<ControlPoint> points;
+};
+
+class Calibration {
+ public:
+  Calibration(std::span<const CalibrationImage> images, const CalibrationSettings& settings)
+      : images_(images),
+        settings_(settings),
+        rings_(settings.calibrant.two_theta_rad(settings.wavelength_m)),
+        places_(settings.detector),
+        pixel_m_(std::sqrt(settings.detector.pixel1_m * settings.detector.pixel2_m)) {
+    const std::uint32_t rows = settings.detector.rows;
+    const std::uint32_t columns = settings.detector.columns;
+    for (const CalibrationImage& image : images) {
+      masks_.push_back(with_defects_masked(image, rows, columns));
+      offsets_.push_back(image.distance_offset_m);
+      RidgeSettings ridges;
+      ridges.binning = detection_binning(rows, columns);
+      ridges_.push_back(detect_ridges(image.counts, masks_.back(), rows, columns, ridges));
+    }
+  }
+
+  [[nodiscard]] CalibrationResult run() {
+    CalibrationResult best;
+    best.reasons.emplace_back("no rings were found in the image");
+    best.geometry = geometry_of(Pose{{0.0, 0.0, -1.0}, {0.0, 0.0, 1.0}});
+    bool any = false;
+    for (const SearchEffort effort : {SearchEffort::quick, SearchEffort::full}) {
+      const std::vector<Hypothesis> hypotheses = searched(effort);
+      std::size_t tried = 0;
+      for (const Hypothesis& hypothesis : hypotheses) {
+        // What has half the score of the best is no rival, and three fits are what the time allows.
+        constexpr std::size_t most_fits = 3;
+        if (tried == most_fits || hypothesis.score < 0.5 * hypotheses.front().score || hypothesis.score <= 0.0) break;
+        ++tried;
+        CalibrationResult result = result_of(hypothesis.pose);
+        if (!any || rank(result) > rank(best)) best = std::move(result);
+        any = true;
+        if (best.verdict == Verdict::good) break;
+      }
+      if (best.verdict == Verdict::good) break;
+    }
+    return best;
+  }
+
+ private:
+  [[nodiscard]] SearchInput search_input(std::size_t image) const {
+    return {&ridges_[image], &places_, masks_[image], settings_.detector.rows, settings_.detector.columns, pixel_m_, rings_};
+  }
+
+  [[nodiscard]] std::vector<Hypothesis> searched(SearchEffort effort) const {
+    std::vector<Pose> guesses;
+    for (const integrator::Geometry& guess : settings_.guesses) guesses.push_back(pose_of(guess));
+    constexpr std::size_t most_hypotheses = 6;
+    return search_hypotheses(search_input(0), guesses, effort, most_hypotheses);
+  }
+
+  [[nodiscard]] integrator::Geometry geometry_of(const Pose& pose) const {
+    integrator::Geometry geometry;
+    geometry.detector = settings_.detector;
+    geometry.parallax = settings_.parallax;
+    geometry.wavelength_m = settings_.wavelength_m;
+    set_pose(pose, geometry);
+    return geometry;
+  }
+
+  /// Points found with a geometry, and the geometry refined on them.
+  [[nodiscard]] Fit fitted(const integrator::Geometry& start, double reach_px, std::size_t most_points,
+                           double polarisation) const {
+    Fit fit;
+    for (std::size_t image = 0; image < images_.size(); ++image) {
+      ExtractionSettings extraction;
+      extraction.reach_px = reach_px;
+      extraction.max_rings = settings_.max_rings;
+      extraction.most_points = most_points / images_.size();
+      extraction.polarisation = polarisation;
+      fit.rings.push_back(extract_rings(images_[image].counts, masks_[image], moved_back(start, offsets_[image]), rings_, extraction));
+      for (RingSector& sector : fit.rings.back().sectors) {
+        sector.point.image = static_cast<std::uint32_t>(image);
+        fit.points.push_back(sector.point);
+      }
+    }
+    fit.refinement = refine(start, fit.points, refinement_settings());
+    return fit;
+  }
+
+  [[nodiscard]] RefinementSettings refinement_settings() const {
+    return {settings_.freedom, settings_.calibrant.d_spacings_m, offsets_};
+  }
+
+  [[nodiscard]] CalibrationResult result_of(const Pose& pose) const {
+    // A hypothesis is right to the detection's pixels; then the points are looked for again where they now should be, in
+    // windows that leave out what is not the ring.
+    Fit fit = fitted(geometry_of(pose), 3.0 + 2.0 * ridges_.front().scale_px, 800, 0.0);
+    const double reach_px = std::max(3.0, 4.0 * fit.rings.front().line_sigma_px);
+    fit = fitted(fit.refinement.geometry, reach_px, 800, 0.0);
+    fit = fitted(fit.refinement.geometry, reach_px, 4000, polarisation_of(fit.rings.front(), rings_));
+    const Refinement& refinement = fit.refinement;
+    CalibrationResult result;
+    result.geometry = refinement.geometry;
+    result.standard_error = refinement.standard_error;
+    result.fitted = refinement.fitted;
+    result.determined = refinement.determined;
+    for (std::size_t one = 0; one < parameter_count; ++one) {
+      for (std::size_t other = 0; other < parameter_count; ++other) {
+        const double errors = refinement.standard_error[one] * refinement.standard_error[other];
+        result.correlation[one][other] = errors > 0.0 ? refinement.covariance[one][other] / errors : (one == other ? 1.0 : 0.0);
+      }
+    }
+    result.rms_residual_rad = refinement.rms_residual_rad;
+    result.reduced_chi_squared = refinement.reduced_chi_squared;
+    result.points = fit.points;
+    const Pose found = pose_of(result.geometry);
+    result.tilt_rad = std::acos(std::clamp(found.beam[2], -1.0, 1.0));
+    const auto [row, column] = pixel_of(found.sample - found.sample[2] / found.beam[2] * found.beam);
+    result.beam_row = row;
+    result.beam_column = column;
+
+    EvidenceInput evidence;
+    evidence.images = fit.rings;
+    evidence.points = fit.points;
+    evidence.refinement = &refinement;
+    evidence.rings_rad = rings_;
+    evidence.settings = refinement_settings();
+    std::vector<char> seen(rings_.size(), 0);
+    for (std::size_t ring = 0; ring < rings_.size(); ++ring) {
+      const RingProfile& profile = fit.rings.front().profiles[ring];
+      seen[ring] = profile.seen || !profile.told ? 1 : 0;
+    }
+    // Crests are good to a part of the detection's pixel.
+    evidence.crests = explained_crests(search_input(0), found, seen, std::max(2.0, 1.5 * ridges_.front().scale_px));
+    judge(evidence, result);
+    return result;
+  }
+
+  /// Pixel coordinates of a place on the regular grid of the detector's pixels.
+  [[nodiscard]] std::array<double, 2> pixel_of(const Eigen::Vector3d& place) const {
+    const integrator::Detector& detector = settings_.detector;
+    using integrator::Orientation;
+    const bool flip1 = detector.orientation == Orientation::top_left || detector.orientation == Orientation::top_right;
+    const bool flip2 = detector.orientation == Orientation::top_left || detector.orientation == Orientation::bottom_left;
+    const double row = place[0] / detector.pixel1_m;
+    const double column = place[1] / detector.pixel2_m;
+    return {flip1 ? detector.rows - row : row, flip2 ? detector.columns - column : column};
+  }
+
+  /// Which of two results to keep: the better verdict, then what explains more.
+  [[nodiscard]] static double rank(const CalibrationResult& result) {
+    const double verdict = result.verdict == Verdict::good ? 2.0 : (result.verdict == Verdict::doubtful ? 1.0 : 0.0);
+    return verdict * 10.0 + result.explained_share;
+  }
+
+  std::span<const CalibrationImage> images_;
+  const CalibrationSettings& settings_;
+  std::vector<double> rings_;
+  DetectorPlaces places_;
+  double pixel_m_;
+  std::vector<std::vector<std::uint8_t>> masks_;
+  std::vector<double> offsets_;
+  std::vector<RidgeMap> ridges_;
+};
+
+}  // namespace
+
+std::array<Freedom, parameter_count> make_freedom() {
+  std::array<Freedom, parameter_count> freedom;
+  freedom[static_cast<std::size_t>(Parameter::rot3)].kind = Freedom::Kind::fixed;
+  freedom[static_cast<std::size_t>(Parameter::wavelength)].kind = Freedom::Kind::fixed;
+  return freedom;
+}
+
+CalibrationResult calibrate(std::span<const CalibrationImage> images, const CalibrationSettings& settings) {
+  return Calibration(images, settings).run();
+}
+
+}  // namespace annulus::calibration

@@ -1,0 +1,669 @@
+#include "calibration/hypothesis_search.hpp"
+
+#include <Eigen/Cholesky>
+#include <Eigen/LU>
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <numeric>
+#include <utility>
+
+namespace annulus::calibration {
+namespace {
+
+using Vector5 = Eigen::Matrix<double, 5, 1>;
+using Matrix5 = Eigen::Matrix<double, 5, 5>;
+
+double squared(double value) { return value * value; }
+
+/// A segment of a crest on the detector.
+struct Crest {
+  Eigen::Vector3d place;   ///< m
+  Eigen::Vector3d normal;  ///< unit vector
+  double weight = 1.0;     ///< 1 for a full segment
+  std::uint32_t curve = 0;
+};
+
+/// A place that shall have this sine.
+struct Target {
+  Eigen::Vector3d place;
+  double sine = 0.0;
+  double weight = 1.0;
+};
+
+/// sin(theta) of a place, theta being half of 2theta, and its derivatives: what a ring's sine, wavelength / 2 d, is
+/// compared with. It needs one square root where an angle needs an arc tangent, and this file asks for it 10^7 times.
+struct SineAt {
+  double sine = 0.0;
+  Eigen::Vector3d gradient;  ///< by the place, 1/m; by the sample it is the negative
+  Eigen::Vector3d by_beam;   ///< along the tangents of the unit sphere alone
+};
+
+SineAt sine_at(const Pose& pose, const Eigen::Vector3d& place) {
+  SineAt at;
+  const Eigen::Vector3d ray = place - pose.sample;
+  const double inverse = 1.0 / ray.norm();
+  const Eigen::Vector3d direction = ray * inverse;
+  const double cosine = direction.dot(pose.beam);
+  at.sine = std::sqrt(std::max(0.5 * (1.0 - cosine), 1e-18));
+  const double factor = -0.25 / at.sine;  // d(sine) / d(cosine)
+  at.gradient = (factor * inverse) * (pose.beam - cosine * direction);
+  at.by_beam = factor * direction;
+  return at;
+}
+
+double sine_alone(const Pose& pose, const Eigen::Vector3d& place) {
+  const Eigen::Vector3d ray = place - pose.sample;
+  return std::sqrt(std::max(0.5 * (1.0 - ray.dot(pose.beam) / ray.norm()), 0.0));
+}
+
+/// The rings by their sines, and at once which is nearest to one.
+class RingList {
+ public:
+  explicit RingList(std::span<const double> rings_rad) {
+    for (const double ring_rad : rings_rad) rings_.push_back(std::sin(0.5 * ring_rad));
+    std::uint32_t ring = 0;
+    for (std::size_t entry = 0; entry < nearest_.size(); ++entry) {
+      const double sine = (static_cast<double>(entry) + 0.5) / static_cast<double>(nearest_.size());
+      while (ring + 1 < rings_.size() && rings_[ring + 1] + rings_[ring] < 2.0 * sine) ++ring;
+      nearest_[entry] = ring;
+    }
+  }
+  [[nodiscard]] std::size_t size() const { return rings_.size(); }
+  [[nodiscard]] double operator[](std::size_t ring) const { return rings_[ring]; }
+
+  [[nodiscard]] std::uint32_t nearest(double sine) const {
+    const auto entry = static_cast<std::size_t>(sine * static_cast<double>(nearest_.size()));
+    std::uint32_t ring = nearest_[std::min(entry, nearest_.size() - 1)];
+    while (ring > 0 && rings_[ring] + rings_[ring - 1] > 2.0 * sine) --ring;
+    while (ring + 1 < rings_.size() && rings_[ring + 1] + rings_[ring] < 2.0 * sine) ++ring;
+    return ring;
+  }
+  /// Width of the range of sines that is nearest to this ring. The first and the last ring's are symmetric.
+  [[nodiscard]] double cell(std::uint32_t ring) const {
+    if (rings_.size() == 1) return rings_[0];
+    const double below = ring > 0 ? rings_[ring] - rings_[ring - 1] : rings_[1] - rings_[0];
+    const double above = ring + 1 < rings_.size() ? rings_[ring + 1] - rings_[ring] : below;
+    return 0.5 * (below + above);
+  }
+
+ private:
+  std::vector<double> rings_;
+  std::array<std::uint32_t, 16384> nearest_{};
+};
+
+/// Half a right angle's share that a crest's direction is off, when it belongs to a ring: segments of ten points have
+/// their normals to some degrees.
+constexpr double direction_sigma_rad = 0.12;
+
+class Search {
+ public:
+  Search(const SearchInput& input, std::size_t most_crests)
+      : rings_(input.rings_rad), pixel_m_(input.pixel_m), scale_px_(input.ridges->scale_px) {
+    // The longest curves first, weighed by how clear they are, until there are four times as many segments as wanted;
+    // of these evenly, along the curves.
+    const std::vector<RidgeSegment>& segments = input.ridges->segments;
+    std::vector<double> importance(input.ridges->curves, 0.0);
+    for (const RidgeSegment& segment : segments) {
+      importance[segment.curve] += segment.points * std::log1p(segment.strength);
+    }
+    std::vector<std::uint32_t> order(segments.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::stable_sort(order.begin(), order.end(), [&](std::uint32_t one, std::uint32_t other) {
+      return importance[segments[one].curve] > importance[segments[other].curve];
+    });
+    if (order.size() > 4 * most_crests) order.resize(4 * most_crests);
+    const double share = std::min(1.0, static_cast<double>(most_crests) / std::max<double>(1.0, static_cast<double>(order.size())));
+    double due = 0.0;
+    std::uint32_t last_curve = 0;
+    for (const std::uint32_t index : order) {
+      due += share;
+      if (due < 1.0) continue;
+      due -= 1.0;
+      const RidgeSegment& segment = segments[index];
+      Crest crest;
+      crest.place = input.places->at(segment.row, segment.column);
+      constexpr double step = 0.5;  // px
+      crest.normal = (input.places->at(segment.row + step * segment.normal_row, segment.column + step * segment.normal_column) -
+                      crest.place).normalized();
+      crest.weight = std::min(1.0, segment.points / 5.0);
+      // Curves are numbered anew, in the order in which they are met.
+      if (crests_.empty() || segment.curve != last_curve) ++curves_;
+      last_curve = segment.curve;
+      crest.curve = curves_ - 1;
+      crests_.push_back(crest);
+    }
+    constexpr std::uint32_t grid = 14;
+    for (std::uint32_t row = 0; row < grid; ++row) {
+      for (std::uint32_t column = 0; column < grid; ++column) {
+        const double place_row = (row + 0.5) * input.rows / grid;
+        const double place_column = (column + 0.5) * input.columns / grid;
+        const std::size_t pixel = static_cast<std::size_t>(place_row) * input.columns + static_cast<std::size_t>(place_column);
+        if (input.mask[pixel] == 0) grid_.push_back(input.places->at(place_row, place_column));
+      }
+    }
+    lowest_ = highest_ = input.places->at(0.0, 0.0);
+    for (const auto& corner : {input.places->at(input.rows, 0.0), input.places->at(0.0, input.columns),
+                               input.places->at(input.rows, input.columns)}) {
+      lowest_ = lowest_.cwiseMin(corner);
+      highest_ = highest_.cwiseMax(corner);
+    }
+    size_m_ = (highest_ - lowest_).maxCoeff();
+  }
+
+  [[nodiscard]] const std::vector<Crest>& crests() const { return crests_; }
+
+  /// Scores a pose; `tolerance_px` is the standard deviation of a crest about its ring.
+  [[nodiscard]] Hypothesis scored(const Pose& pose, double tolerance_px) const {
+    Hypothesis hypothesis;
+    hypothesis.pose = pose;
+    // Share of crests that belong to no ring (other phases, noise) even when the hypothesis is right.
+    constexpr double astray = 0.2;
+    const double log_astray = std::log(astray);
+    const double tolerance_m = tolerance_px * pixel_m_;
+    std::vector<char> seen(rings_.size(), 0);
+    double explained = 0.0, total = 0.0, best_possible = 0.0;
+    for (const Crest& crest : crests_) {
+      const SineAt at = sine_at(pose, crest.place);
+      const std::uint32_t ring = rings_.nearest(at.sine);
+      const double slope = std::max(at.gradient.head<2>().norm(), 1e-9);
+      const double cell_m = std::min(rings_.cell(ring) / slope, 0.5 * size_m_);
+      const double error_m = (at.sine - rings_[ring]) / slope;
+      const double sine_squared = 1.0 - std::min(1.0, squared(crest.normal.head<2>().dot(at.gradient.head<2>()) / slope));
+      const double deviation = error_m * error_m / (tolerance_m * tolerance_m) + sine_squared / (direction_sigma_rad * direction_sigma_rad);
+      const double at_best = cell_m / (tolerance_m * std::sqrt(2.0 * std::numbers::pi)) * 0.5 * std::sqrt(2.0 * std::numbers::pi) / direction_sigma_rad;
+      if (deviation < 25.0) {
+        hypothesis.score += crest.weight * std::log(astray + (1.0 - astray) * at_best * std::exp(-0.5 * deviation));
+      } else {
+        hypothesis.score += crest.weight * log_astray;
+      }
+      best_possible += crest.weight * std::log(astray + (1.0 - astray) * at_best);
+      total += crest.weight;
+      if (deviation < 9.0) {
+        explained += crest.weight;
+        seen[ring] = 1;
+      }
+    }
+    // Rings that should be on the detector and have nothing: weak ones are many, so each counts little.
+    constexpr double nats_per_missing_ring = 2.0;
+    std::vector<std::uint32_t> covered(rings_.size(), 0);
+    for (const Eigen::Vector3d& place : grid_) {
+      const double sine = sine_alone(pose, place);
+      const std::uint32_t ring = rings_.nearest(sine);
+      if (std::abs(sine - rings_[ring]) < 0.5 * rings_.cell(ring)) ++covered[ring];
+    }
+    for (std::size_t ring = 0; ring < seen.size(); ++ring) {
+      if (seen[ring] != 0) ++hypothesis.rings;
+      else if (covered[ring] >= 2) hypothesis.score -= nats_per_missing_ring;
+    }
+    hypothesis.explained = total > 0.0 ? explained / total : 0.0;
+    hypothesis.quality = best_possible > 0.0 ? hypothesis.score / best_possible : 0.0;
+    return hypothesis;
+  }
+
+  /// Levenberg-Marquardt on the five numbers of a pose; from that many pixels on, errors count linearly (pseudo-Huber).
+  [[nodiscard]] double fit(Pose& pose, std::span<const Target> targets, double scale_px, int iterations, double tilt_prior_rad) const {
+    double damping = 1e-3;
+    double cost = cost_of(pose, targets, scale_px, tilt_prior_rad);
+    for (int iteration = 0; iteration < iterations; ++iteration) {
+      Matrix5 hessian = Matrix5::Zero();
+      Vector5 gradient = Vector5::Zero();
+      const Tangents tangents = tangents_of(pose.beam);
+      for (const Target& target : targets) {
+        const SineAt at = sine_at(pose, target.place);
+        const double inverse = 1.0 / (std::max(at.gradient.head<2>().norm(), 1e-9) * pixel_m_);
+        Vector5 row;
+        row << -at.gradient, at.by_beam.dot(tangents.first), at.by_beam.dot(tangents.second);
+        row *= inverse;
+        const double error = (at.sine - target.sine) * inverse;
+        const double weight = target.weight / std::sqrt(1.0 + error * error / (scale_px * scale_px));
+        hessian.noalias() += weight * row * row.transpose();
+        gradient.noalias() += weight * error * row;
+      }
+      for (int axis = 0; axis < 2; ++axis) {
+        Vector5 row = Vector5::Zero();
+        row[3] = tangents.first[axis] / tilt_prior_rad;
+        row[4] = tangents.second[axis] / tilt_prior_rad;
+        hessian += row * row.transpose();
+        gradient += pose.beam[axis] / tilt_prior_rad * row;
+      }
+      bool better = false;
+      for (int attempt = 0; attempt < 6; ++attempt) {
+        Matrix5 damped = hessian;
+        damped.diagonal() *= 1.0 + damping;
+        damped.diagonal().array() += 1e-30;
+        const Vector5 step = -damped.ldlt().solve(gradient);
+        // No step may turn the beam by more than half a radian: the model is not linear beyond.
+        if (!step.allFinite() || step.tail<2>().norm() > 0.5) { damping = std::max(damping * 10.0, 1e-6); continue; }
+        const Pose trial = moved(pose, step);
+        const double trial_cost = trial.sample[2] < -0.2 * pixel_m_ * 10.0 ? cost_of(trial, targets, scale_px, tilt_prior_rad)
+                                                                          : std::numeric_limits<double>::infinity();
+        if (trial_cost < cost) {
+          const bool small = cost - trial_cost < 1e-5 * cost;
+          pose = trial;
+          cost = trial_cost;
+          damping = std::max(damping * 0.2, 1e-9);
+          better = !small;
+          break;
+        }
+        damping *= 8.0;
+      }
+      if (!better) break;
+    }
+    return cost;
+  }
+
+  /// Assigns crests to rings, fits, and again, the tolerance falling.
+  [[nodiscard]] Hypothesis refined(Pose pose, double first_tolerance_px) const {
+    const double last_tolerance_px = 0.7 * scale_px_;
+    double tolerance_px = first_tolerance_px;
+    std::vector<Target> targets;
+    for (int round = 0; round < 7; ++round) {
+      targets.clear();
+      for (const Crest& crest : crests_) {
+        const SineAt at = sine_at(pose, crest.place);
+        const std::uint32_t ring = rings_.nearest(at.sine);
+        const double slope = std::max(at.gradient.head<2>().norm(), 1e-9);
+        const double error = std::abs(at.sine - rings_[ring]);
+        const double cosine = std::abs(crest.normal.head<2>().dot(at.gradient.head<2>())) / slope;
+        if (error < 0.45 * rings_.cell(ring) && error / slope < 4.0 * tolerance_px * pixel_m_ && cosine > 0.9)
+          targets.push_back({crest.place, rings_[ring], crest.weight});
+      }
+      if (targets.size() < 6) break;
+      static_cast<void>(fit(pose, targets, tolerance_px, 5, loose_tilt_rad));
+      tolerance_px = std::max(last_tolerance_px, 0.6 * tolerance_px);
+    }
+    return scored(pose, last_tolerance_px * 1.3);
+  }
+
+  /// Best distance for this beam and pattern: equal angles along each curve place the sample over the detector, then all
+  /// distances are tried.
+  void propose_at_beam(const Pose& start, double lowest_ratio, double highest_ratio, std::size_t count,
+                       std::vector<Hypothesis>& proposals) const {
+    Pose pose = start;
+    equalise(pose);
+    // The point where the beam meets the detector stays while the distance is scanned.
+    const Eigen::Vector3d hit = pose.sample - pose.sample[2] / pose.beam[2] * pose.beam;
+    const double length = -pose.sample[2] / pose.beam[2];
+    // The best distances, no two within some steps: with a tilt yet to be found, the right one need not be the first.
+    std::vector<std::pair<int, Hypothesis>> trials;
+    int step = 0;
+    for (double ratio = lowest_ratio; ratio < highest_ratio; ratio *= 1.006, ++step) {
+      trials.emplace_back(step, scored({hit - ratio * length * pose.beam, pose.beam}, 2.0 * scale_px_));
+    }
+    std::stable_sort(trials.begin(), trials.end(), [](const auto& one, const auto& other) { return one.second.score > other.second.score; });
+    std::vector<int> taken;
+    for (const auto& [place, hypothesis] : trials) {
+      constexpr int apart = 3;
+      if (taken.size() == count) break;
+      if (std::any_of(taken.begin(), taken.end(), [&](int other) { return std::abs(other - place) < apart; })) continue;
+      taken.push_back(place);
+      proposals.push_back(hypothesis);
+    }
+  }
+
+  /// Moves the sample parallel to the detector until each curve has the same 2theta all along.
+  void equalise(Pose& pose) const {
+    std::vector<double> means, weights;
+    for (int iteration = 0; iteration < 8; ++iteration) {
+      const std::size_t curves = curves_;
+      means.assign(curves, 0.0);
+      weights.assign(curves, 0.0);
+      std::vector<Eigen::Vector2d> mean_rows(curves, Eigen::Vector2d::Zero());
+      for (const Crest& crest : crests_) {
+        const SineAt at = sine_at(pose, crest.place);
+        means[crest.curve] += crest.weight * at.sine;
+        weights[crest.curve] += crest.weight;
+        mean_rows[crest.curve] -= crest.weight * at.gradient.head<2>();
+      }
+      for (std::size_t curve = 0; curve < curves; ++curve) {
+        if (weights[curve] > 0.0) {
+          means[curve] /= weights[curve];
+          mean_rows[curve] /= weights[curve];
+        }
+      }
+      Eigen::Matrix2d hessian = Eigen::Matrix2d::Zero();
+      Eigen::Vector2d gradient = Eigen::Vector2d::Zero();
+      for (const Crest& crest : crests_) {
+        if (weights[crest.curve] < 3.0) continue;
+        const SineAt at = sine_at(pose, crest.place);
+        const double inverse = 1.0 / (std::max(at.gradient.head<2>().norm(), 1e-9) * pixel_m_);
+        const Eigen::Vector2d row = (-at.gradient.head<2>() - mean_rows[crest.curve]) * inverse;
+        const double error = (at.sine - means[crest.curve]) * inverse;
+        const double scale = 3.0 * scale_px_ * (1 << std::max(0, 4 - iteration));
+        const double weight = crest.weight / (1.0 + error * error / (scale * scale));
+        hessian += weight * row * row.transpose();
+        gradient += weight * error * row;
+      }
+      hessian.diagonal() *= 1.001;
+      hessian.diagonal().array() += 1e-12;
+      Eigen::Vector2d step = -hessian.ldlt().solve(gradient);
+      if (!step.allFinite()) return;
+      const double most = 0.3 * size_m_;
+      if (step.norm() > most) step *= most / step.norm();
+      pose.sample.head<2>() += step;
+      if (step.norm() < 0.05 * pixel_m_) return;
+    }
+  }
+
+  /// Where most normals meet, in m on the detector's plane; best first.
+  [[nodiscard]] std::vector<Eigen::Vector2d> pattern_centres(std::size_t count) const {
+    // Cells of 1/40 of the detector over a square of five detectors: further out, normals are parallel for all that their
+    // errors tell.
+    constexpr int cells = 200;
+    const double cell_m = size_m_ / 40.0;
+    const Eigen::Vector2d corner = 0.5 * (lowest_ + highest_).head<2>() - Eigen::Vector2d::Constant(0.5 * cells * cell_m);
+    std::vector<float> votes(cells * cells, 0.0F);
+    for (const Crest& crest : crests_) {
+      const Eigen::Vector2d from = (crest.place.head<2>() - corner) / cell_m;
+      const Eigen::Vector2d along = crest.normal.head<2>();
+      const int main_axis = std::abs(along[0]) > std::abs(along[1]) ? 0 : 1;
+      const double slope = along[1 - main_axis] / along[main_axis];
+      for (int place = 0; place < cells; ++place) {
+        const double across = from[1 - main_axis] + (place + 0.5 - from[main_axis]) * slope;
+        // A vote is spread over the two cells that it falls between.
+        const double low = std::floor(across - 0.5);
+        const int first = static_cast<int>(low);
+        const float share = static_cast<float>(across - 0.5 - low);
+        for (int side = 0; side < 2; ++side) {
+          if (first + side < 0 || first + side >= cells) continue;
+          const std::size_t cell = main_axis == 0 ? static_cast<std::size_t>(place) * cells + first + side
+                                                  : static_cast<std::size_t>(first + side) * cells + place;
+          votes[cell] += static_cast<float>(crest.weight) * (side == 0 ? 1.0F - share : share);
+        }
+      }
+    }
+    std::vector<float> blurred(votes.size(), 0.0F);
+    for (int row = 1; row < cells - 1; ++row) {
+      for (int column = 1; column < cells - 1; ++column) {
+        for (int down = -1; down <= 1; ++down) {
+          for (int right = -1; right <= 1; ++right) blurred[row * cells + column] += votes[(row + down) * cells + column + right];
+        }
+      }
+    }
+    std::vector<Eigen::Vector2d> centres;
+    for (std::size_t peak = 0; peak < count; ++peak) {
+      const auto highest = std::max_element(blurred.begin(), blurred.end());
+      if (*highest <= 0.0F) break;
+      const int place = static_cast<int>(highest - blurred.begin());
+      const int row = place / cells, column = place % cells;
+      centres.emplace_back(corner + cell_m * Eigen::Vector2d(row + 0.5, column + 0.5));
+      for (int r = std::max(0, row - 4); r <= std::min(cells - 1, row + 4); ++r) {
+        for (int c = std::max(0, column - 4); c <= std::min(cells - 1, column + 4); ++c) blurred[r * cells + c] = 0.0F;
+      }
+    }
+    return centres;
+  }
+
+  /// Patterns about a centre: tilts on a coarse grid, then all distances.
+  void propose_around_centres(SearchEffort effort, std::vector<Hypothesis>& proposals) const {
+    struct Start {
+      Pose pose;
+      double low = 1.0, high = 1.0;
+      std::size_t count = 1;
+    };
+    std::vector<Start> starts;
+    const auto centres = pattern_centres(3);
+    for (std::size_t index = 0; index < centres.size(); ++index) {
+      const Eigen::Vector3d hit(centres[index][0], centres[index][1], 0.0);
+      // Without tilt the pattern's form does not depend on the distance: one start for three decades.
+      starts.push_back({{hit - size_m_ * Eigen::Vector3d::UnitZ(), Eigen::Vector3d::UnitZ()}, 0.05, 60.0, 40});
+      if (index > 0 || effort == SearchEffort::quick) continue;
+      for (const double tilt : {0.2, 0.4, 0.6}) {
+        const int directions = tilt < 0.3 ? 8 : 12;
+        for (int direction = 0; direction < directions; ++direction) {
+          const double azimuth = 2.0 * std::numbers::pi * direction / directions;
+          const Eigen::Vector3d beam(std::sin(tilt) * std::cos(azimuth), std::sin(tilt) * std::sin(azimuth), std::cos(tilt));
+          for (double length = 0.15 * size_m_; length < 6.0 * size_m_; length *= 1.5) {
+            starts.push_back({{hit - length * beam, beam}, 0.8, 1.25, 1});
+          }
+        }
+      }
+    }
+    std::vector<std::vector<Hypothesis>> found(starts.size());
+#pragma omp parallel for schedule(dynamic)
+    for (std::size_t start = 0; start < starts.size(); ++start) {
+      propose_at_beam(starts[start].pose, starts[start].low, starts[start].high, starts[start].count, found[start]);
+    }
+    for (const auto& some : found) proposals.insert(proposals.end(), some.begin(), some.end());
+  }
+
+  /// Any two long curves as any two rings.
+  void propose_from_pairs(std::vector<Hypothesis>& proposals) const;
+
+ private:
+  /// Of the final fits: keeps a tilt that nothing determines from running away.
+  static constexpr double loose_tilt_rad = 3.0;
+
+  [[nodiscard]] double cost_of(const Pose& pose, std::span<const Target> targets, double scale_px, double tilt_prior_rad) const {
+    double cost = (pose.beam[0] * pose.beam[0] + pose.beam[1] * pose.beam[1]) / (tilt_prior_rad * tilt_prior_rad);
+    for (const Target& target : targets) {
+      const SineAt at = sine_at(pose, target.place);
+      const double error = (at.sine - target.sine) / (std::max(at.gradient.head<2>().norm(), 1e-9) * pixel_m_);
+      cost += target.weight * 2.0 * scale_px * scale_px * (std::sqrt(1.0 + error * error / (scale_px * scale_px)) - 1.0);
+    }
+    return cost;
+  }
+
+  RingList rings_;
+  double pixel_m_;
+  double scale_px_;
+  std::vector<Crest> crests_;
+  std::vector<Eigen::Vector3d> grid_;  ///< places over the detector, not masked
+  Eigen::Vector3d lowest_, highest_;
+  double size_m_ = 0.0;
+  std::uint32_t curves_ = 0;
+};
+
+void Search::propose_from_pairs(std::vector<Hypothesis>& proposals) const {
+  // The curves' crests, the longest curves first.
+  struct Curve {
+    std::vector<const Crest*> crests;
+    double weight = 0.0;
+    Eigen::Vector3d middle = Eigen::Vector3d::Zero();
+  };
+  std::vector<Curve> curves;
+  for (std::size_t first = 0; first < crests_.size();) {
+    std::size_t last = first;
+    Curve curve;
+    for (; last < crests_.size() && crests_[last].curve == crests_[first].curve; ++last) {
+      curve.crests.push_back(&crests_[last]);
+      curve.weight += crests_[last].weight;
+      curve.middle += crests_[last].place;
+    }
+    curve.middle /= static_cast<double>(last - first);
+    if (curve.crests.size() >= 3) curves.push_back(curve);
+    first = last;
+  }
+  std::stable_sort(curves.begin(), curves.end(), [](const Curve& one, const Curve& other) { return one.weight > other.weight; });
+  if (curves.size() > 8) curves.resize(8);
+
+  // At most ten crests of each, evenly: more do not change what a hypothesis predicts.
+  for (Curve& curve : curves) {
+    constexpr std::size_t most = 10;
+    if (curve.crests.size() <= most) continue;
+    std::vector<const Crest*> some;
+    for (std::size_t index = 0; index < most; ++index) some.push_back(curve.crests[index * (curve.crests.size() - 1) / (most - 1)]);
+    curve.crests = some;
+  }
+
+  struct Job {
+    std::size_t one, other;        ///< curves; `one` is the inner
+    std::uint32_t inner, outer;    ///< rings
+    Eigen::Vector3d foot;          ///< between the curves
+    Eigen::Vector3d outward;       ///< unit vector in the detector's plane
+    double separation_m;
+  };
+  std::vector<Job> jobs;
+  const std::uint32_t most_rings = static_cast<std::uint32_t>(std::min<std::size_t>(rings_.size(), 45));
+  for (std::size_t one = 0; one < curves.size(); ++one) {
+    for (std::size_t other = one + 1; other < curves.size(); ++other) {
+      // The nearest crests of the two, and the way across there.
+      const Crest* from = nullptr;
+      const Crest* to = nullptr;
+      double nearest = std::numeric_limits<double>::infinity();
+      for (const Crest* a : curves[one].crests) {
+        for (const Crest* b : curves[other].crests) {
+          const double apart = (a->place - b->place).norm();
+          if (apart < nearest) {
+            nearest = apart;
+            from = a;
+            to = b;
+          }
+        }
+      }
+      const Eigen::Vector3d across = to->place - from->place;
+      Eigen::Vector3d normal = from->normal;
+      normal[2] = 0.0;
+      double separation = across.dot(normal);
+      if (separation < 0.0) {
+        separation = -separation;
+        normal = -normal;
+      }
+      if (separation < 8.0 * pixel_m_ || separation < 0.5 * across.norm()) continue;
+      for (std::uint32_t inner = 0; inner < most_rings; ++inner) {
+        for (std::uint32_t outer = inner + 1; outer < most_rings; ++outer) {
+          if (rings_[outer] - rings_[inner] > 0.35) break;  // some 45 degrees: more than a detector holds
+          jobs.push_back({one, other, inner, outer, 0.5 * (from->place + to->place), normal, separation});
+          jobs.push_back({other, one, inner, outer, 0.5 * (from->place + to->place), -normal, separation});
+        }
+      }
+    }
+  }
+  constexpr std::size_t most_jobs = 12000;  // some 50 us each
+  const double keep = std::min(1.0, static_cast<double>(most_jobs) / std::max<double>(1.0, static_cast<double>(jobs.size())));
+  std::vector<Hypothesis> found(jobs.size());
+#pragma omp parallel for schedule(dynamic, 64)
+  for (std::size_t index = 0; index < jobs.size(); ++index) {
+    found[index].score = -std::numeric_limits<double>::infinity();
+    if (std::floor(static_cast<double>(index) * keep) == std::floor(static_cast<double>(index + 1) * keep)) continue;
+    const Job& job = jobs[index];
+    std::vector<Target> targets;
+    for (const Crest* crest : curves[job.one].crests) targets.push_back({crest->place, rings_[job.inner], 1.0});
+    for (const Crest* crest : curves[job.other].crests) targets.push_back({crest->place, rings_[job.outer], 1.0});
+    const double inner_rad = 2.0 * std::asin(rings_[job.inner]);
+    const double outer_rad = 2.0 * std::asin(rings_[job.outer]);
+    const double angle = 0.5 * (inner_rad + outer_rad);
+    const double between = outer_rad - inner_rad;
+    // Three starts: the detector across the beam, facing the sample, and half-way.
+    Hypothesis best;
+    double best_cost = std::numeric_limits<double>::infinity();
+    Pose best_pose;
+    for (const double facing : {0.0, 0.5, 1.0}) {
+      const double tilt = facing * angle;           // of the detector's normal against the beam, towards the sample
+      const double incidence = angle - tilt;        // of the ray against the detector's normal
+      if (incidence > 1.3) continue;
+      // Along the detector, d(2theta)/dx = cos(incidence) / |ray|.
+      const double length = job.separation_m * std::cos(incidence) / between;
+      // In the frame (outward, normal of the detector): the ray to the foot is at `incidence`, the beam at -tilt.
+      const Eigen::Vector3d ray = std::sin(incidence) * job.outward + std::cos(incidence) * Eigen::Vector3d::UnitZ();
+      const Eigen::Vector3d beam = -std::sin(tilt) * job.outward + std::cos(tilt) * Eigen::Vector3d::UnitZ();
+      Pose pose{job.foot - length * ray, beam.normalized()};
+      const double cost = fit(pose, targets, 2.0 * scale_px_, 12, 0.5);
+      if (cost < best_cost) {
+        best_cost = cost;
+        best_pose = pose;
+      }
+      if (best_cost < static_cast<double>(targets.size()) * scale_px_ * scale_px_) break;
+    }
+    if (best_cost > static_cast<double>(targets.size()) * 4.0 * scale_px_ * scale_px_) continue;
+    found[index] = scored(best_pose, 2.5 * scale_px_);
+  }
+  for (const Hypothesis& hypothesis : found) {
+    if (std::isfinite(hypothesis.score)) proposals.push_back(hypothesis);
+  }
+}
+
+/// Whether two poses say the same for every place, to a few pixels.
+bool alike(const Pose& one, const Pose& other, std::span<const Crest> crests, double pixel_m, double scale_px) {
+  double worst = 0.0;
+  for (std::size_t index = 0; index < crests.size(); index += std::max<std::size_t>(1, crests.size() / 20)) {
+    const SineAt at = sine_at(one, crests[index].place);
+    const double difference = std::abs(at.sine - sine_alone(other, crests[index].place));
+    worst = std::max(worst, difference / std::max(at.gradient.head<2>().norm() * pixel_m, 1e-12));
+  }
+  return worst < 2.0 * scale_px;
+}
+
+}  // namespace
+
+std::vector<Hypothesis> search_hypotheses(const SearchInput& input, std::span<const Pose> guesses, SearchEffort effort,
+                                          std::size_t count) {
+  constexpr std::size_t fewest_segments = 6;
+  if (input.rings_rad.empty() || input.ridges->segments.size() < fewest_segments) return {};
+  const Search coarse(input, 240);
+  const Search fine(input, 1500);
+  const double scale_px = input.ridges->scale_px;
+
+  std::vector<Hypothesis> proposals;
+  for (const Pose& guess : guesses) proposals.push_back(coarse.scored(guess, 3.0 * scale_px));
+  coarse.propose_around_centres(effort, proposals);
+  if (effort == SearchEffort::full) coarse.propose_from_pairs(proposals);
+  std::stable_sort(proposals.begin() + static_cast<std::ptrdiff_t>(guesses.size()), proposals.end(),
+                   [](const Hypothesis& one, const Hypothesis& other) { return one.score > other.score; });
+
+  const std::size_t tried = std::min<std::size_t>(proposals.size(), guesses.size() + 120);
+  std::vector<Hypothesis> refined(tried);
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t index = 0; index < tried; ++index) refined[index] = coarse.refined(proposals[index].pose, 6.0 * scale_px);
+  std::stable_sort(refined.begin(), refined.end(),
+                   [](const Hypothesis& one, const Hypothesis& other) { return one.score > other.score; });
+  std::vector<Hypothesis> distinct;
+  for (const Hypothesis& hypothesis : refined) {
+    if (distinct.size() == 2 * count) break;
+    const bool known = std::any_of(distinct.begin(), distinct.end(), [&](const Hypothesis& other) {
+      return alike(hypothesis.pose, other.pose, coarse.crests(), input.pixel_m, scale_px);
+    });
+    if (!known) distinct.push_back(hypothesis);
+  }
+  for (Hypothesis& hypothesis : distinct) hypothesis = fine.refined(hypothesis.pose, 3.0 * scale_px);
+  std::stable_sort(distinct.begin(), distinct.end(),
+                   [](const Hypothesis& one, const Hypothesis& other) { return one.score > other.score; });
+  if (distinct.size() > count) distinct.resize(count);
+  return distinct;
+}
+
+CrestShare explained_crests(const SearchInput& input, const Pose& pose, std::span<const char> seen, double tolerance_px) {
+  constexpr int fewest_segments = 3;
+  const RingList rings(input.rings_rad);
+  const auto on_ring = [&](double row, double column) {
+    const SineAt at = sine_at(pose, input.places->at(row, column));
+    const double reach = tolerance_px * input.pixel_m * std::max(at.gradient.head<2>().norm(), 1e-9);
+    // The nearest ring, or one beside it when that is not seen.
+    const std::uint32_t nearest = rings.nearest(at.sine);
+    for (std::uint32_t ring = nearest > 0 ? nearest - 1 : 0; ring <= nearest + 1 && ring < rings.size(); ++ring) {
+      if (seen[ring] != 0 && std::abs(at.sine - rings[ring]) < reach) return true;
+    }
+    return false;
+  };
+  const std::vector<RidgeSegment>& segments = input.ridges->segments;
+  std::vector<int> length(input.ridges->curves, 0);
+  for (const RidgeSegment& segment : segments) ++length[segment.curve];
+  double on_rings = 0.0, all = 0.0;
+  for (const RidgeSegment& segment : segments) {
+    if (length[segment.curve] < fewest_segments) continue;
+    all += segment.points;
+    if (on_ring(segment.row, segment.column)) on_rings += segment.points;
+  }
+  // What would be so near to a ring by chance.
+  constexpr std::uint32_t grid = 64;
+  double hits = 0.0, tries = 0.0;
+  for (std::uint32_t row = 0; row < grid; ++row) {
+    for (std::uint32_t column = 0; column < grid; ++column) {
+      const double place_row = (row + 0.5) * input.rows / grid;
+      const double place_column = (column + 0.5) * input.columns / grid;
+      if (input.mask[static_cast<std::size_t>(place_row) * input.columns + static_cast<std::size_t>(place_column)] != 0) continue;
+      tries += 1.0;
+      hits += on_ring(place_row, place_column) ? 1.0 : 0.0;
+    }
+  }
+  CrestShare share;
+  share.length_px = all * input.ridges->scale_px;
+  share.chance = tries > 0.0 ? hits / tries : 0.0;
+  if (all > 0.0 && share.chance < 1.0) share.explained = std::max(0.0, (on_rings / all - share.chance) / (1.0 - share.chance));
+  return share;
+}
+
+}  // namespace annulus::calibration
