@@ -29,40 +29,57 @@ std::vector<std::uint8_t> effective_mask(const IntegrationPlan& plan) {
   return mask;
 }
 
-/// An angle in degrees as rad between -pi and pi, or 0 and 2 pi: pyFAI's rounding.
-double on_circle_rad(double degrees, kernels::AzimuthCut cut) {
-  double turns = std::fmod(degrees / 180.0, 2.0);
+/// An angle in half turns as rad between -pi and pi, or 0 and 2 pi: pyFAI's rounding.
+double on_circle_rad(double half_turns, kernels::AzimuthCut cut) {
+  double turns = std::fmod(half_turns, 2.0);
   if (turns < 0.0) turns += 2.0;
   if (cut == kernels::AzimuthCut::at_pi && turns >= 1.0) turns -= 2.0;
   return turns * std::numbers::pi;
 }
 
-/// The azimuthal range in rad; the upper end may lie beyond the cut.
-std::pair<double, double> azimuthal_range_rad(const std::pair<double, double>& range_deg, kernels::AzimuthCut cut) {
-  const double lower = on_circle_rad(range_deg.first, cut);
-  double upper = on_circle_rad(range_deg.second, cut);
+/// The azimuthal range in the internal unit; the upper end may lie beyond the cut.
+std::pair<double, double> azimuthal_range(const std::pair<double, double>& range, const RadialUnit& unit,
+                                          kernels::AzimuthCut cut) {
+  if (!is_azimuth(unit.space)) return {range.first / unit.scale, range.second / unit.scale};
+  const double half_turn = unit.scale == 1.0 ? std::numbers::pi : 180.0;
+  const double lower = on_circle_rad(range.first / half_turn, cut);
+  double upper = on_circle_rad(range.second / half_turn, cut);
   if (upper <= lower) upper += 2.0 * std::numbers::pi;
   return {lower, upper};
+}
+
+void expect_wavelength(const RadialUnit& unit, const Geometry& geometry) {
+  if (!unit.needs_wavelength || geometry.wavelength_m) return;
+  throw InputError(fmt::format("unit {} needs a wavelength, and the geometry has none", unit.name));
 }
 
 kernels::MatrixSpec matrix_spec(const IntegrationPlan& plan, const std::vector<std::uint8_t>& mask,
                                 std::span<const double> parallax_m) {
   const IntegrationSettings& settings = plan.settings;
   const RadialUnit& unit = radial_unit(settings.unit);
-  if (unit.needs_wavelength && !plan.geometry.wavelength_m) {
-    throw InputError(fmt::format("unit {} needs a wavelength, and the geometry has none", unit.name));
-  }
+  const RadialUnit& azimuthal_unit = radial_unit(settings.azimuthal_unit);
+  expect_wavelength(unit, plan.geometry);
+  expect_wavelength(azimuthal_unit, plan.geometry);
   kernels::MatrixSpec spec;
   spec.geometry = pixel_geometry(plan.geometry, parallax_m);
   spec.space = unit.space;
+  spec.frame = sample_frame(unit.frame, settings.sample);
+  spec.azimuthal_space = azimuthal_unit.space;
+  spec.azimuthal_frame = sample_frame(azimuthal_unit.frame, settings.sample);
+  spec.azimuth_in_degrees = azimuthal_unit.scale != 1.0;
   spec.splitting = settings.splitting;
   spec.bins = settings.bins;
   spec.azimuthal_bins = settings.azimuthal_bins;
   if (settings.radial_range) {
     spec.range = {settings.radial_range->first / unit.scale, settings.radial_range->second / unit.scale};
   }
-  if (settings.azimuth_range_deg) {
-    spec.azimuthal_range = azimuthal_range_rad(*settings.azimuth_range_deg, settings.azimuth_cut);
+  if (settings.azimuth_range) {
+    spec.azimuthal_range = azimuthal_range(*settings.azimuth_range, azimuthal_unit, settings.azimuth_cut);
+  }
+  // Areas of pixels need a second coordinate that says something else than the first.
+  if (is_azimuth(spec.space) && is_azimuth(spec.azimuthal_space) && spec.azimuthal_bins == 0 && !spec.azimuthal_range &&
+      spec.convention == kernels::Convention::exact) {
+    spec.azimuthal_space = kernels::RadialSpace::two_theta;
   }
   spec.cut = settings.azimuth_cut;
   spec.negative_radial = settings.negative_radial.value_or(unit.may_be_negative);
@@ -105,6 +122,7 @@ kernels::BadPixelRules bad_pixel_rules(const IntegrationPlan& plan) {
 Integrator::Integrator(const IntegrationPlan& plan, std::unique_ptr<kernels::Engine> engine, MatrixStore* store)
     : engine_(std::move(engine)),
       scale_(radial_unit(plan.settings.unit).scale),
+      azimuthal_scale_(radial_unit(plan.settings.azimuthal_unit).scale),
       normalisation_factor_(plan.settings.normalisation_factor),
       errors_(plan.settings.error_model != kernels::ErrorModel::no) {
   if (!(std::isfinite(normalisation_factor_) && normalisation_factor_ != 0.0)) {
@@ -159,6 +177,6 @@ void Integrator::integrate(const kernels::FrameBatch& batch, std::span<const dou
 
 std::vector<double> Integrator::radial() const { return bin_centres(axes_.radial, scale_); }
 
-std::vector<double> Integrator::azimuthal_deg() const { return bin_centres(axes_.azimuthal, 180.0 / std::numbers::pi); }
+std::vector<double> Integrator::azimuthal() const { return bin_centres(axes_.azimuthal, azimuthal_scale_); }
 
 }  // namespace annulus::integrator

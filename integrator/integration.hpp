@@ -22,9 +22,12 @@ struct IntegrationSettings {
   std::uint32_t bins = 1000;
   std::uint32_t azimuthal_bins = 0;  ///< 0 = one pattern of all azimuths
   std::string unit = "2th_deg";
+  std::string azimuthal_unit = "chi_deg";  ///< of the second axis: any unit
+  SamplePose sample;                       ///< for the units that are seen from it
   kernels::Splitting splitting = kernels::Splitting::bbox;
-  std::optional<std::pair<double, double>> radial_range;       ///< in `unit`
-  std::optional<std::pair<double, double>> azimuth_range_deg;  ///< an upper end below the lower one goes around the cut
+  std::optional<std::pair<double, double>> radial_range;  ///< in `unit`
+  /// In `azimuthal_unit`; of an azimuth an upper end below the lower one goes around the cut.
+  std::optional<std::pair<double, double>> azimuth_range;
   kernels::AzimuthCut azimuth_cut = kernels::AzimuthCut::at_pi;
   std::optional<bool> negative_radial;  ///< none = as the unit allows
   kernels::Convention convention = kernels::Convention::exact;
@@ -61,8 +64,8 @@ class Integrator {
   [[nodiscard]] bool matrix_loaded() const { return matrix_loaded_; }
   /// Bin centres in the plan's unit, [bins].
   [[nodiscard]] std::vector<double> radial() const;
-  /// Bin centres in degrees, [azimuthal bins]; empty without azimuthal binning.
-  [[nodiscard]] std::vector<double> azimuthal_deg() const;
+  /// Bin centres in the plan's azimuthal unit, [azimuthal bins]; empty without azimuthal binning.
+  [[nodiscard]] std::vector<double> azimuthal() const;
   [[nodiscard]] const kernels::Engine& engine() const { return *engine_; }
 
   /// As Engine::integrate; `monitor` without the plan's normalisation factor.
@@ -90,6 +93,7 @@ class Integrator {
   std::unique_ptr<kernels::Engine> engine_;
   kernels::BinAxes axes_;
   double scale_ = 1.0;
+  double azimuthal_scale_ = 1.0;
   double normalisation_factor_ = 1.0;
   bool errors_ = false;
   bool matrix_loaded_ = false;

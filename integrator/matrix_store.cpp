@@ -47,17 +47,21 @@ std::string geometry_text(const kernels::PixelGeometry& geometry) {
 }  // namespace
 
 std::string matrix_key(const kernels::MatrixSpec& spec, const kernels::Engine& engine) {
-  const auto& [geometry, space, splitting, bins, azimuthal_bins, range, azimuthal_range, cut, negative_radial,
-               convention, mask] = spec;
+  const auto& [geometry, space, frame, azimuthal_space, azimuthal_frame, splitting, bins, azimuthal_bins, range,
+               azimuthal_range, cut, azimuth_in_degrees, negative_radial, convention, mask] = spec;
   std::string text;
   text += fmt::format("version {}\n", kernels::matrix_version);
   text += fmt::format("builder {}\n", builder_text(engine));
   text += geometry_text(geometry);
   text += fmt::format("space {}\n", static_cast<int>(space));
+  text += fmt::format("frame {}\n", fmt::join(frame, " "));
+  text += fmt::format("azimuthal space {}\n", static_cast<int>(azimuthal_space));
+  text += fmt::format("azimuthal frame {}\n", fmt::join(azimuthal_frame, " "));
+  text += fmt::format("azimuth in degrees {:d}\n", azimuth_in_degrees);
   text += fmt::format("splitting {}\n", name_of(splitting));
   text += fmt::format("bins {} {}\n", bins, azimuthal_bins);
   text += fmt::format("range {}\n", range_text(range));
-  text += fmt::format("azimuthal range {} rad\n", range_text(azimuthal_range));
+  text += fmt::format("azimuthal range {}\n", range_text(azimuthal_range));
   text += fmt::format("cut {}\n", static_cast<int>(cut));
   text += fmt::format("negative radial {:d}\n", negative_radial);
   text += fmt::format("convention {}\n", name_of(convention));

@@ -1,6 +1,9 @@
 #include "integrator/units.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
 
 #include "base/errors.hpp"
 
@@ -8,6 +11,7 @@ namespace annulus::integrator {
 
 const std::vector<RadialUnit>& radial_units() {
   using enum kernels::RadialSpace;
+  using enum UnitFrame;
   constexpr double degree = 180.0 / std::numbers::pi;
   // Names, scales and labels are pyFAI's (units.py): viewers look for them in the volume.
   static const std::vector<RadialUnit> units = {
@@ -30,6 +34,41 @@ const std::vector<RadialUnit>& radial_units() {
       {"arcsinh(q.A)_None", arcsinh_q_a, 1.0, "arcsinh(q.A)", "", R"(arcsinh($q$.$\AA$))", true, false},
       {"qx_nm^-1", qx, 1.0, "qx", "nm^-1", R"(Rectilinear scattering vector $q_x$ ($nm^{-1}$))", true, true},
       {"qy_nm^-1", qy, 1.0, "qy", "nm^-1", R"(Rectilinear scattering vector $q_y$ ($nm^{-1}$))", true, true},
+      {"scattering_angle_vert_rad", angle_vertical, 1.0, "scattering_angle_vert", "rad",
+       "Vertical scattering angle (rad)", false, true, turned_image},
+      {"scattering_angle_horz_rad", angle_horizontal, 1.0, "scattering_angle_horz", "rad",
+       "Horizontal scattering angle (rad)", false, true, turned_image},
+      {"exit_angle_vert_rad", angle_vertical, 1.0, "exit_angle_vert", "rad", "Vertical exit angle (rad)", false, true,
+       exit_direction},
+      {"exit_angle_horz_rad", angle_horizontal, 1.0, "exit_angle_horz", "rad", "Horizontal exit angle (rad)", false,
+       true, exit_direction},
+      {"exit_angle_vert_deg", angle_vertical, degree, "exit_angle_vert", "deg", "Vertical exit angle (deg)", false,
+       true, exit_direction},
+      {"exit_angle_horz_deg", angle_horizontal, degree, "exit_angle_horz", "deg", "Horizontal exit angle (deg)", false,
+       true, exit_direction},
+      {"qxgi_nm^-1", q_sample_x, 1.0, "qxgi", "nm^-1", R"(Scattering vector $q_x$ ($nm^{-1}$))", true, true,
+       scattering},
+      {"qygi_nm^-1", q_sample_y, 1.0, "qygi", "nm^-1", R"(Scattering vector $q_y$ ($nm^{-1}$))", true, true,
+       scattering},
+      {"qzgi_nm^-1", q_sample_z, 1.0, "qzgi", "nm^-1", R"(Scattering vector $q_z$ ($nm^{-1}$))", true, true,
+       scattering},
+      {"qip_nm^-1", q_in_plane, 1.0, "qip", "nm^-1", R"(Scattering vector $q_{IP}$ ($nm^{-1}$))", true, true,
+       scattering},
+      {"qoop_nm^-1", q_sample_y, 1.0, "qoop", "nm^-1", R"(Scattering vector $q_{OOP}$ ($nm^{-1}$))", true, true,
+       scattering},
+      {"qtot_nm^-1", q_total, 1.0, "qtot", "nm^-1", R"(Scattering vector $q_{xyz}$ ($nm^{-1}$))", true, true,
+       scattering},
+      {"qxgi_A^-1", q_sample_x, 0.1, "qxgi", "A^-1", R"(Scattering vector $q_x$ ($A^{-1}$))", true, true, scattering},
+      {"qygi_A^-1", q_sample_y, 0.1, "qygi", "A^-1", R"(Scattering vector $q_y$ ($A^{-1}$))", true, true, scattering},
+      {"qzgi_A^-1", q_sample_z, 0.1, "qzgi", "A^-1", R"(Scattering vector $q_z$ ($A^{-1}$))", true, true, scattering},
+      {"qip_A^-1", q_in_plane, 0.1, "qip", "A^-1", R"(Scattering vector $q_{IP}$ ($A^{-1}$))", true, true, scattering},
+      {"qoop_A^-1", q_sample_y, 0.1, "qoop", "A^-1", R"(Scattering vector $q_{OOP}$ ($A^{-1}$))", true, true,
+       scattering},
+      {"qtot_A^-1", q_total, 0.1, "qtot", "A^-1", R"(Scattering vector $q_{xyz}$ ($A^{-1}$))", true, true, scattering},
+      {"chi_rad", chi, 1.0, "chi", "rad", R"(Azimuthal angle $\chi$ ($rad$))", false, true},
+      {"chi_deg", chi, degree, "chi", "deg", R"(Azimuthal angle $\chi$ ($^{o}$))", false, true},
+      {"chigi_rad", chi_sample, 1.0, "chigi", "rad", R"(Polar angle $\chi$ ($rad$))", true, true, scattering},
+      {"chigi_deg", chi_sample, degree, "chigi", "deg", R"(Polar angle $\chi$ ($^{o}$))", true, true, scattering},
   };
   return units;
 }
@@ -38,12 +77,44 @@ const RadialUnit& radial_unit(std::string_view name) {
   const std::vector<RadialUnit>& units = radial_units();
   const auto found = std::ranges::find(units, name, &RadialUnit::name);
   if (found != units.end()) return *found;
-  std::string message = "unknown radial unit '" + std::string(name) + "'; expected one of";
+  std::string message = "unknown unit '" + std::string(name) + "'; expected one of";
   for (const RadialUnit& unit : units) {
     message += unit.name == units.front().name ? " " : ", ";
     message += unit.name;
   }
   throw InputError(message);
+}
+
+kernels::SampleFrame sample_frame(UnitFrame frame, const SamplePose& pose) {
+  if (frame == UnitFrame::laboratory) return kernels::unturned_sample;
+  // Which x and y of the laboratory become those of the image (pyFAI's MAPS_SAMPLE_ORIENTATION), as rows of a matrix.
+  constexpr std::array<std::array<double, 4>, 8> orientations = {{{1, 0, 0, 1},
+                                                                  {-1, 0, 0, 1},
+                                                                  {-1, 0, 0, -1},
+                                                                  {1, 0, 0, -1},
+                                                                  {0, -1, -1, 0},
+                                                                  {0, -1, 1, 0},
+                                                                  {0, 1, 1, 0},
+                                                                  {0, 1, -1, 0}}};
+  if (pose.orientation < 1 || pose.orientation > 8) {
+    throw InputError("sample orientation: found " + std::to_string(pose.orientation) + ", expected 1 to 8");
+  }
+  const auto& [xx, xy, yx, yy] = orientations[static_cast<std::size_t>(pose.orientation) - 1];
+  const double sense = frame == UnitFrame::turned_image ? 0.0 : frame == UnitFrame::exit_direction ? 1.0 : -1.0;
+  const double cos_i = std::cos(sense * pose.incident_angle_rad);
+  const double sin_i = std::sin(sense * pose.incident_angle_rad);
+  const double cos_t = std::cos(sense * pose.tilt_angle_rad);
+  const double sin_t = std::sin(sense * pose.tilt_angle_rad);
+  // Rz(tilt) Rx(-incident).
+  const kernels::SampleFrame turn = {cos_t, -sin_t * cos_i, -sin_t * sin_i,  //
+                                     sin_t, cos_t * cos_i,  cos_t * sin_i,   //
+                                     0.0,   -sin_i,         cos_i};
+  kernels::SampleFrame turned = turn;
+  for (std::size_t row = 0; row < 9; row += 3) {
+    turned[row] = turn[row] * xx + turn[row + 1] * yx;
+    turned[row + 1] = turn[row] * xy + turn[row + 1] * yy;
+  }
+  return turned;
 }
 
 }  // namespace annulus::integrator

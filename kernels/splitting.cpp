@@ -40,8 +40,10 @@ BinAxes make_bin_axes(const MatrixSpec& spec, CoordinateExtent radial, Coordinat
   // (pyFAI forgets where the cut is when it bins boxes.)
   const bool at_pi =
       spec.cut == AzimuthCut::at_pi || (spec.convention == Convention::pyfai && !splits_by_area(spec.splitting));
-  azimuthal.lower = std::max(azimuthal.lower, at_pi ? -pi : 0.0);
-  azimuthal.upper = std::min(azimuthal.upper, at_pi ? pi : 2.0 * pi);
+  if (is_azimuth(spec.azimuthal_space)) {
+    azimuthal.lower = std::max(azimuthal.lower, at_pi ? -pi : 0.0);
+    azimuthal.upper = std::min(azimuthal.upper, at_pi ? pi : 2.0 * pi);
+  }
   if (spec.azimuthal_range) std::tie(azimuthal.lower, azimuthal.upper) = ascending(*spec.azimuthal_range);
   if (spec.azimuthal_bins > 0 && !(azimuthal.upper > azimuthal.lower)) {
     throw InputError("the azimuthal range is empty: all pixels have the same azimuth");
@@ -61,8 +63,12 @@ shared::SharedBins shared_bins(const MatrixSpec& spec, const BinAxes& axes) {
     return shared::SharedAxis{axis.minimum, axis.maximum, axis.greatest_value, axis.bins > 0 ? axis.width() : 0.0,
                               axis.bins,    pyfai};
   };
+  constexpr double circle = 2.0 * std::numbers::pi;
+  const bool mistaken = pyfai != 0 && axes.azimuthal.bins > 0 && spec.azimuth_in_degrees;
   return {shared_axis(axes.radial),
           shared_axis(axes.azimuthal),
+          is_azimuth(spec.space) && pyfai == 0 ? circle : 0.0,  // pyFAI knows no such radial coordinate
+          is_azimuth(spec.azimuthal_space) ? (mistaken ? 360.0 : circle) : 0.0,
           static_cast<int>(spec.splitting),
           spec.cut == AzimuthCut::at_zero ? 1 : 0,
           pyfai,

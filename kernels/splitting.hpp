@@ -33,7 +33,10 @@ static_assert(static_cast<int>(RadialSpace::q) == ANNULUS_SPACE_Q);
 static_assert(static_cast<int>(RadialSpace::d_star_squared) == ANNULUS_SPACE_D_STAR_SQUARED);
 static_assert(static_cast<int>(RadialSpace::log10_q_m) == ANNULUS_SPACE_LOG10_Q_M);
 static_assert(static_cast<int>(RadialSpace::arcsinh_q_a) == ANNULUS_SPACE_ARCSINH_Q_A);
-static_assert(static_cast<int>(RadialSpace::qy) == ANNULUS_SPACE_QY);
+static_assert(static_cast<int>(RadialSpace::chi) == ANNULUS_SPACE_CHI);
+static_assert(static_cast<int>(RadialSpace::angle_vertical) == ANNULUS_SPACE_ANGLE_VERTICAL);
+static_assert(static_cast<int>(RadialSpace::q_in_plane) == ANNULUS_SPACE_Q_IN_PLANE);
+static_assert(static_cast<int>(RadialSpace::q_total) == ANNULUS_SPACE_Q_TOTAL);
 static_assert(static_cast<int>(Splitting::full) == ANNULUS_SPLIT_FULL);
 
 /// A point in the laboratory, in m: y vertical, x horizontal, z along the beam.
@@ -65,7 +68,7 @@ struct Position {
 }
 
 /// As grid_position, with the point's place on the detector found in float32: pyFAI's way to corners in spaces other
-/// than 2theta, q and r, and with parallax.
+/// than 2theta, q, r and chi, and with parallax.
 [[nodiscard]] inline Position rounded_grid_position(const PixelGeometry& geometry, double row, double column) {
   const double down = geometry.flip1 ? geometry.rows - row : row;
   const double right = geometry.flip2 ? geometry.columns - column : column;
@@ -92,19 +95,31 @@ struct Position {
 }
 
 [[nodiscard]] inline double radial_coordinate(const MatrixSpec& spec, const Position& position) {
-  return shared::radial_value(static_cast<int>(spec.space), position.y, position.x, position.z,
-                              spec.geometry.wavelength_m);
+  return shared::coordinate_value(static_cast<int>(spec.space), spec.frame.data(),
+                                  spec.cut == AzimuthCut::at_zero ? 1 : 0, spec.geometry.wavelength_m, position.y,
+                                  position.x, position.z);
 }
 
 [[nodiscard]] inline double azimuthal_coordinate(const MatrixSpec& spec, const Position& position) {
-  return shared::azimuth_value(spec.cut == AzimuthCut::at_zero ? 1 : 0, position.y, position.x);
+  return shared::coordinate_value(static_cast<int>(spec.azimuthal_space), spec.azimuthal_frame.data(),
+                                  spec.cut == AzimuthCut::at_zero ? 1 : 0, spec.geometry.wavelength_m, position.y,
+                                  position.x, position.z);
+}
+
+/// The period over which half_width measures; 0 = none. pyFAI forgets that of chi_sample.
+[[nodiscard]] inline double width_period(const MatrixSpec& spec, RadialSpace space) {
+  const bool forgotten = spec.convention == Convention::pyfai && space == RadialSpace::chi_sample;
+  return is_azimuth(space) && !forgotten ? 2.0 * std::numbers::pi : 0.0;
 }
 
 /// Whether the corners of a regular grid are those of rounded_grid_position.
 [[nodiscard]] inline bool rounds_positions(const MatrixSpec& spec) {
+  const auto fast = [](RadialSpace space) {
+    return space == RadialSpace::two_theta || space == RadialSpace::q || space == RadialSpace::r ||
+           space == RadialSpace::chi;
+  };
   if (spec.convention == Convention::exact) return false;
-  return !spec.geometry.parallax_m.empty() ||
-         (spec.space != RadialSpace::two_theta && spec.space != RadialSpace::q && spec.space != RadialSpace::r);
+  return !spec.geometry.parallax_m.empty() || !fast(spec.space) || !fast(spec.azimuthal_space);
 }
 
 /// What is asked of the pixels' azimuth: none when all azimuths make one pattern.

@@ -90,27 +90,32 @@ std::vector<Share> box_shares(const BinAxes& axes, double radial_low, double rad
   return shares;
 }
 
-/// The corners with azimuths on one side of the cut, that of their middle.
-std::array<Point, 4> corners_of(const PixelShape& shape, AzimuthCut cut) {
-  std::array<Point, 4> corners;
-  for (std::size_t corner = 0; corner < 4; ++corner) {
-    corners[corner] = {shape.corner_radius[corner], shape.corner_azimuth[corner]};
-  }
-  const auto [low, high] = std::ranges::minmax(corners, {}, &Point::y);
-  if (high.y - low.y <= std::numbers::pi) return corners;
+/// Values of corners on one side of the cut, that of their middle.
+void move_to_one_side(std::array<double, 4>& values, AzimuthCut cut) {
+  const auto [low, high] = std::ranges::minmax(values);
+  if (high - low <= std::numbers::pi) return;
   const double middle_of_circle = cut == AzimuthCut::at_pi ? 0.0 : std::numbers::pi;
   double mean = 0.0;
-  for (Point& corner : corners) {
-    if (corner.y < middle_of_circle) corner.y += 2.0 * std::numbers::pi;
-    mean += 0.25 * corner.y;
+  for (double& value : values) {
+    if (value < middle_of_circle) value += 2.0 * std::numbers::pi;
+    mean += 0.25 * value;
   }
-  if (mean <= middle_of_circle + std::numbers::pi) return corners;
-  for (Point& corner : corners) corner.y -= 2.0 * std::numbers::pi;
-  return corners;
+  if (mean <= middle_of_circle + std::numbers::pi) return;
+  for (double& value : values) value -= 2.0 * std::numbers::pi;
+}
+
+std::array<Point, 4> corners_of(const MatrixSpec& spec, const PixelShape& shape) {
+  std::array<double, 4> x;
+  std::array<double, 4> y;
+  std::ranges::copy(shape.corner_radius, x.begin());
+  std::ranges::copy(shape.corner_azimuth, y.begin());
+  if (is_azimuth(spec.space)) move_to_one_side(x, spec.cut);
+  if (is_azimuth(spec.azimuthal_space)) move_to_one_side(y, spec.cut);
+  return {Point{x[0], y[0]}, Point{x[1], y[1]}, Point{x[2], y[2]}, Point{x[3], y[3]}};
 }
 
 std::vector<Share> area_shares(const MatrixSpec& spec, const BinAxes& axes, const PixelShape& shape) {
-  const std::array<Point, 4> corners = corners_of(shape, spec.cut);
+  const std::array<Point, 4> corners = corners_of(spec, shape);
   const auto [left, right] = std::ranges::minmax(corners, {}, &Point::x);
   const auto [bottom, top] = std::ranges::minmax(corners, {}, &Point::y);
   const bool binned = axes.azimuthal.bins > 0;
@@ -192,8 +197,8 @@ struct Box {
 
 Box box_of(const MatrixSpec& spec, const PixelShape& shape) {
   if (spec.splitting == Splitting::no) return {};
-  return {half_width(shape.radius, shape.corner_radius, 0.0),
-          half_width(shape.azimuth, shape.corner_azimuth, 2.0 * std::numbers::pi)};
+  return {half_width(shape.radius, shape.corner_radius, width_period(spec, spec.space)),
+          half_width(shape.azimuth, shape.corner_azimuth, width_period(spec, spec.azimuthal_space))};
 }
 
 }  // namespace

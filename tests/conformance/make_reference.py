@@ -17,6 +17,9 @@ Left out, because pyFAI has no numbers to agree with:
   takes its root; such a row gets other images (another seed).
 - orientations of a detector given by its corners: pyFAI turns the centres of its pixels and not the corners.
 - qx and qy with an azimuthal range, or a narrow radial one behind the sample: hardly any bin would have pixels.
+- full splitting of patterns over chi: pyFAI divides by areas of 0; with parallax it has no corners for them.
+- chigi with the cut at 0: pyFAI keeps its values between -180 and 180 degrees.
+- cakes of two units of which one takes pyFAI's fast path and one does not: their corners come from different places.
 """
 import itertools
 import json
@@ -30,6 +33,7 @@ import warnings
 import numpy
 import pyFAI
 import pyFAI.detectors
+import pyFAI.units
 from pyFAI.containers import PolarizationDescription
 from pyFAI.detectors.sensors import SensorConfig
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
@@ -146,6 +150,16 @@ PLACES = {
 # Units for which pyFAI computes corners from positions in m rounded to float32; the others go from float64.
 SLOW_UNITS = ["d_A", "d*2_A^-2", "d*2_nm^-2", "log10(q.m)_None", "log(q.nm)_None", "log(1+q.nm)_None",
               "log(1+q.A)_None", "arcsinh(q.nm)_None", "arcsinh(q.A)_None", "qx_nm^-1", "qy_nm^-1"]
+# Units that are seen from the sample; all are slow as well.
+SAMPLE_UNITS = ["scattering_angle_vert_rad", "scattering_angle_horz_rad", "exit_angle_vert_rad", "exit_angle_horz_rad",
+                "exit_angle_vert_deg", "exit_angle_horz_deg", "qxgi_nm^-1", "qygi_nm^-1", "qzgi_nm^-1", "qip_nm^-1",
+                "qoop_nm^-1", "qtot_nm^-1", "qxgi_A^-1", "qygi_A^-1", "qzgi_A^-1", "qip_A^-1", "qoop_A^-1", "qtot_A^-1",
+                "chigi_rad", "chigi_deg"]
+CHI_UNITS = ["chi_rad", "chi_deg"]
+SPACE = {name: unit.space.replace("qoop", "qygi") for name, unit in pyFAI.units.ANY_UNITS.items()}
+# Incident angle and tilt angle in degrees, orientation.
+SAMPLES = [(0.2, 0.0, 1), (0.5, -1.5, 2), (-3.0, 7.0, 3), (0.0, 0.0, 4), (12.0, 0.0, 5), (0.3, 20.0, 6),
+           (0.0, -4.0, 7), (1.0, 2.0, 8)]
 UNITS = ["2th_deg", "2th_rad", "q_nm^-1", "q_A^-1", "r_mm", "r_m"] + SLOW_UNITS
 
 COMMON = {
@@ -173,19 +187,25 @@ COMMON = {
     "azimuthal_unit": [None],
 }
 
-KINDS = {
-    "integrate1d": (168, {}),
-    "integrate2d": (144, {"absorption": ["none"], "azimuthal_unit": ["chi_deg"]}),
-    "sigma_clip": (40, {
+# (kind, number of rows, changes to COMMON); a new one goes to the end, so that the others' rows stay as they are.
+KINDS = [
+    ("integrate1d", 168, {}),
+    ("integrate2d", 144, {"absorption": ["none"], "azimuthal_unit": ["chi_deg"]}),
+    ("sigma_clip", 40, {
         "split": ["no"], "error_model": ["variance", "poisson", "azimuthal", "hybrid"],
         "filter": [{"threshold": threshold, "cycles": cycles} for threshold, cycles in
                    [(5.0, 5), (3.0, 1), (3.0, 10), (2.0, 3), (0.0, 5)]]}),
-    "medfilt": (40, {
+    ("medfilt", 40, {
         "error_model": ["no", "variance", "poisson"], "dummy": [None], "marks": [False], "flat": ["none", "full"],
         "solid_angle": [True],
         "filter": [{"quantiles": quantiles} for quantiles in
                    [(0.5, 0.5), (0.25, 0.75), (0.125, 0.875), (0.0, 1.0), (0.3125, 0.3125), (0.0, 0.5)]]}),
-}
+    ("integrate1d", 60, {"unit": SAMPLE_UNITS + CHI_UNITS, "sample": SAMPLES, "absorption": ["none"]}),
+    ("integrate2d", 44, {
+        "unit": SAMPLE_UNITS, "sample": SAMPLES, "absorption": ["none"],
+        "azimuthal_unit": CHI_UNITS + ["qoop_nm^-1", "qip_A^-1", "qxgi_nm^-1", "qygi_nm^-1", "qzgi_nm^-1", "qy_nm^-1",
+                                       "chigi_deg", "chigi_rad", "exit_angle_vert_deg"]}),
+]
 
 
 def possible(row):
@@ -194,7 +214,7 @@ def possible(row):
     detector, unit = get("detector"), get("unit")
     if detector in ("dish", "ImXPadS70") and get("orientation") not in (None, 3):
         return False
-    if unit in SLOW_UNITS and detector == "Pilatus200k":
+    if unit in SLOW_UNITS + SAMPLE_UNITS and detector == "Pilatus200k":
         return False  # the decimal detector and the smaller Pilatus stand for it: large rows are few
     if unit == "d_A" and get("place") in ("inside", "untilted"):
         return False  # infinite at the beam: all pixels would share one bin
@@ -203,6 +223,24 @@ def possible(row):
     if unit in ("qx_nm^-1", "qy_nm^-1") and get("place") in ("beyond_90", "backwards") and \
             get("radial_range") == "inner":
         return False  # they jump between their extremes there, with nothing in between
+    if unit in CHI_UNITS and (get("split") == "full" or (detector or "").startswith("thick")):
+        return False
+    if unit in SAMPLE_UNITS + CHI_UNITS and "azimuthal_unit" in row:
+        azimuthal = row["azimuthal_unit"]
+        if azimuthal is not None and azimuthal not in CHI_UNITS:
+            if get("azimuth_range") == "across" or (unit is not None and SPACE[unit] == SPACE[azimuthal]):
+                return False
+    if str(unit).startswith("chigi") and get("azimuth_range") not in (None, "all"):
+        return False  # hardly any bin would have pixels
+    if get("cut") == "zero" and "chigi" in f"{unit} {get('azimuthal_unit')}":
+        return False
+    around = "azimuthal_unit" in row and (get("azimuthal_unit") or "chi_deg").startswith("chi")
+    if unit in SAMPLE_UNITS and get("split") == "full" and around and get("azimuth_range") not in (None, "all"):
+        return False  # pyFAI takes most pixels for ones across the cut, and loses them
+    if unit in SAMPLE_UNITS and get("place") in ("beyond_90", "backwards") and get("radial_range") == "inner":
+        return False  # as qx and qy
+    if unit in SAMPLE_UNITS + CHI_UNITS and get("radial_range") == "inner" and get("azimuth_range") == "within":
+        return False  # hardly any bin would have pixels
     if get("azimuth_range") == "across" and get("place") not in (None, "inside", "untilted"):
         return False  # no pixels at the cut
     if get("azimuth_range") == "across" and get("radial_range") == "inner":
@@ -258,6 +296,23 @@ def rounded(value):
     return float(f"{value:.6g}")
 
 
+def unit_of(name, sample):
+    """A unit of pyFAI's for a sample that lies in the beam as told; None = its own, where it makes no difference."""
+    if sample is None or name not in pyFAI.units.ANY_FIBER_UNITS:
+        return pyFAI.units.ANY_UNITS[name]
+    incident_angle, tilt_angle, orientation = sample
+    unit = pyFAI.units.get_unit_fiber(name, sample_orientation=orientation)
+    # Not by get_unit_fiber: it takes negative angles around the circle.
+    unit.incident_angle, unit.tilt_angle = math.radians(incident_angle), math.radians(tilt_angle)
+    return unit
+
+
+def units_of(row):
+    """(radial, azimuthal) of a row or of the choices for one."""
+    sample = row.get("sample")
+    return unit_of(row["unit"], sample), unit_of(row["azimuthal_unit"] or "chi_deg", sample)
+
+
 def integrator_of(geometry, cut="pi"):
     config = geometry["detector_config"]
     sensor = config.get("sensor")
@@ -302,17 +357,23 @@ def geometry_of(choice):
 
 def ranges_of(choice, geometry):
     integrator = integrator_of(geometry, choice["cut"])
-    centres = integrator.center_array(unit=choice["unit"], scale=True)
+    unit, azimuthal_unit = units_of(choice)
+    centres = integrator.center_array(unit=unit, scale=True)
     lower, upper = centres.min(), centres.max()
     span = upper - lower
     radial = {"all": None, "inner": (lower + 0.21 * span, upper - 0.27 * span),
               "wider": (lower - 0.043 * span, upper + 0.13 * span)}[choice["radial_range"]]
     chi = numpy.degrees(integrator.center_array(unit="chi_rad", scale=False))
     azimuth = None
-    if choice["azimuth_range"] == "within":
+    if choice["azimuth_range"] == "within" and azimuthal_unit.space != "chi":
+        places = integrator.center_array(unit=azimuthal_unit, scale=True)
+        azimuth = tuple(rounded(value) for value in numpy.percentile(places, (13, 71)))
+    elif choice["azimuth_range"] == "within":
         azimuth = tuple(round(float(value), 2) for value in numpy.percentile(chi, (13, 71)))
     elif choice["azimuth_range"] == "across":
         azimuth = (141.7, -123.4) if choice["cut"] == "pi" else (317.3, 61.9)
+    if azimuth and choice["azimuthal_unit"] == "chi_rad":
+        azimuth = tuple(rounded(math.radians(angle)) for angle in azimuth)
     return radial and tuple(rounded(value) for value in radial), azimuth
 
 
@@ -320,7 +381,7 @@ def notes_of(row, choice):
     """What pyFAI does to this row that is not right, or not to be had again: names for conformance_test.cpp."""
     notes = []
     exact_in_float32 = DETECTORS[choice["detector"]]["pixel"][0] % 2.0**-15 == 0
-    if choice["detector"] == "ImXPadS70" or (choice["unit"] in SLOW_UNITS and not exact_in_float32):
+    if choice["detector"] == "ImXPadS70" or (choice["unit"] in SLOW_UNITS + SAMPLE_UNITS and not exact_in_float32):
         notes.append("float32 positions")
     if choice["azimuth_range"] == "across":
         notes.append("range across the cut")
@@ -330,21 +391,40 @@ def notes_of(row, choice):
         if row["split"] != "full" and row["cut"] == "zero" and row["azimuth_range"] is None:
             notes.append("azimuths beyond 180 degrees")  # clipped as if the cut were at 180
     if row["split"] == "full":
-        corners = integrator_of(row["geometry"], row["cut"]).corner_array(unit=row["unit"], scale=False)
+        corners = integrator_of(row["geometry"], row["cut"]).array_from_unit(typ="corner", unit=units_of(row),
+                                                                             scale=False)
         radial, azimuth = corners[..., 0].astype(float), corners[..., 1].astype(float)
-        across = azimuth.max(axis=-1) - azimuth.min(axis=-1) > math.pi
+        period = units_of(row)[1].period
+        across = azimuth.max(axis=-1) - azimuth.min(axis=-1) > (math.pi if period else math.inf)
         # An area of the wrong sign makes a pixel one across the cut: also where the coordinate falls with the angle.
         area = (0.5 * (radial[..., 2] - radial[..., 0]) * (azimuth[..., 3] - azimuth[..., 1]) -
                 (azimuth[..., 2] - azimuth[..., 0]) * (radial[..., 3] - radial[..., 1]))
         taken = (-area if choice["orientation"] in (2, 4) else area) > 0.0
         opposite = 0.0 if row["cut"] == "pi" else math.pi
         torn = taken & (azimuth.min(axis=-1) < opposite) & (azimuth.max(axis=-1) >= opposite)
-        if row["azimuthal_unit"] == "chi_deg" and (across | torn).any():
+        if not period:
+            taken[:] = torn[:] = False
+        if row["azimuthal_unit"] in ("chi_deg", "chigi_deg") and (across | torn).any():
             notes.append("pixels moved by 360 rad")  # the period of the unit, taken for rad
         elif across.any():
             notes.append("pixels across the cut")  # in one dimension as if the cut were at 180 degrees
         if (taken & ~across).any():
             notes.append("pixels taken for ones across the cut")
+        if "sample" in row:
+            # Moved as pyFAI does before it takes areas.
+            azimuth = numpy.where(taken[..., None] & (azimuth < opposite), azimuth + (period and 2.0 * math.pi or 0.0),
+                                  azimuth)
+            following = [1, 2, 3, 0]
+            areas = 0.5 * numpy.abs((radial * azimuth[..., following] - radial[..., following] * azimuth).sum(axis=-1))
+            boxes = numpy.ptp(radial, axis=-1) * numpy.ptp(azimuth, axis=-1)
+            if (areas < 0.01 * boxes).any():
+                notes.append("areas that cancel")  # weights are what float32 rounding leaves of them
+    elif row["split"] == "bbox" and "chigi" in row["unit"] + str(row["azimuthal_unit"]):
+        for unit in units_of(row):
+            if unit.space == "chigi":
+                chigi = integrator_of(row["geometry"], row["cut"]).corner_array(unit=unit, scale=False)[..., 0]
+                if (chigi.max(axis=-1) - chigi.min(axis=-1) > math.pi).any():
+                    notes.append("pixels across the cut")  # as wide as the circle, for pyFAI
     return notes
 
 
@@ -390,9 +470,12 @@ def checksums_of(row):
 def run(row):
     """pyFAI's result for a row: radial, azimuthal or None, intensity, sem, std, count."""
     integrator = integrator_of(row["geometry"], row["cut"])
+    if "sample" in row:
+        for unit in units_of(row):
+            integrator.center_array(unit=unit)  # before any corners: see integrator_of
     frame, arguments = images_of(row)
     arguments |= {
-        "unit": row["unit"], "method": (row["split"], "csr", "cython"), "correctSolidAngle": row["solid_angle"],
+        "unit": units_of(row)[0], "method": (row["split"], "csr", "cython"), "correctSolidAngle": row["solid_angle"],
         "radial_range": row["radial_range"], "azimuth_range": row["azimuth_range"],
         "normalization_factor": row["normalisation_factor"] * row["monitor"]}
     if row["error_model"] not in ("no", "variance"):
@@ -408,9 +491,7 @@ def run(row):
     # The first pixel of a cake with full splitting is added to memory that nobody has cleared: other weights each run.
     with unittest.mock.patch("numpy.empty", numpy.zeros):
         result = result_of(row, integrator, frame, arguments)
-    azimuthal = None
-    if row["kind"] == "integrate2d":
-        azimuthal = numpy.degrees(result.azimuthal) if row["azimuthal_unit"] == "chi_rad" else result.azimuthal
+    azimuthal = result.azimuthal if row["kind"] == "integrate2d" else None
     return result.radial, azimuthal, result.intensity, result.sem, result.std, result.count
 
 
@@ -418,9 +499,7 @@ def result_of(row, integrator, frame, arguments):
     if row["kind"] == "integrate1d":
         return integrator.integrate1d(frame, row["bins"], **arguments)
     if row["kind"] == "integrate2d":
-        arguments["unit"] = (row["unit"], row["azimuthal_unit"])
-        if row["azimuthal_unit"] == "chi_rad" and row["azimuth_range"]:
-            arguments["azimuth_range"] = tuple(math.radians(angle) for angle in row["azimuth_range"])
+        arguments["unit"] = units_of(row)
         return integrator.integrate2d(frame, row["bins"], row["azimuthal_bins"], **arguments)
     if row["kind"] == "sigma_clip":
         return integrator.sigma_clip(frame, row["bins"], thres=row["filter"]["threshold"],
@@ -431,7 +510,7 @@ def result_of(row, integrator, frame, arguments):
 
 def make_rows():
     number = 0
-    for kind, (count, changes) in KINDS.items():
+    for kind, count, changes in KINDS:
         for choice in cover(COMMON | changes, count):
             number += 1
             geometry = geometry_of(choice)
@@ -451,6 +530,8 @@ def make_rows():
                    "transmission": TRANSMISSION if choice["absorption"] == "sensor" else None,
                    "normalisation_factor": factor, "monitor": monitor,
                    "error_model": choice["error_model"], "filter": choice["filter"]}
+            if "sample" in choice:
+                row["sample"] = choice["sample"]
             row["notes"] = notes_of(row, choice)
             name = f"{kind} {choice['split']} {choice['unit']} {choice['detector']} {choice['place']}"
             yield {"id": f"{number:03d} {name}"} | row
