@@ -79,11 +79,12 @@ ANNULUS_FOR_EVERY_CPU void fill_line(const PixelGeometry& geometry, double row, 
 
 bool has_fast_coordinates(const MatrixSpec& spec) {
   return spec.geometry.vertices.empty() && spec.geometry.parallax_m.empty() &&
+         spec.azimuthal_space == RadialSpace::chi &&
          (spec.space == RadialSpace::two_theta || spec.space == RadialSpace::q || spec.space == RadialSpace::r);
 }
 
-void line_coordinates(const MatrixSpec& spec, double row, double first_column, std::vector<double>& radius,
-                      std::vector<double>& azimuth) {
+void line_coordinates(const MatrixSpec& spec, double row, double first_column, std::span<double> radius,
+                      std::span<double> azimuth) {
   fill_line(spec.geometry, row, first_column, static_cast<int>(spec.space), spec.cut == AzimuthCut::at_zero,
             radius.size(), radius.data(), azimuth.empty() ? nullptr : azimuth.data());
 }
