@@ -72,9 +72,10 @@ __kernel __attribute__((reqd_work_group_size(ENTRY_LANES, 1, 1))) void sum_corre
   if (entry_lane == 0) totals[row] = partial[0];
 }
 
-// raw          [frames, pixels]
+// raw          [frames, stride], of which the first `pixels` count
 // interleaved  [groups, pixels, GROUP_FRAMES], overwritten
-__kernel void interleave(uint pixels, uint frames, __global const PIXEL* raw, __global PIXEL_GROUP* interleaved) {
+__kernel void interleave(uint pixels, uint stride, uint frames, __global const PIXEL* raw,
+                         __global PIXEL_GROUP* interleaved) {
   const size_t pixel = get_global_id(0);
   if (pixel >= pixels) return;
   const size_t group = get_global_id(1);
@@ -84,7 +85,7 @@ __kernel void interleave(uint pixels, uint frames, __global const PIXEL* raw, __
   } values;
   for (uint place = 0; place < GROUP_FRAMES; ++place) {
     const size_t frame = min((uint)group * GROUP_FRAMES + place, frames - 1);
-    values.frame[place] = raw[frame * pixels + pixel];
+    values.frame[place] = raw[frame * stride + pixel];
   }
   interleaved[group * pixels + pixel] = values.vector;
 }

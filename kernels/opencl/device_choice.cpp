@@ -2,13 +2,16 @@
 #include "kernels/engine.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <iterator>
+#include <map>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "base/errors.hpp"
 
@@ -74,6 +77,27 @@ DeviceInfo choose_device(const std::vector<DeviceInfo>& devices, const DeviceCho
                                  choice.spec, found_text(devices)));
   }
   return candidates[static_cast<std::size_t>(choice.node_rank) % candidates.size()];
+}
+
+std::string sharing_problem(std::span<const DeviceInfo> taken) {
+  std::map<std::string, std::vector<std::size_t>> ranks_of;
+  for (std::size_t rank = 0; rank < taken.size(); ++rank) {
+    const DeviceInfo& device = taken[rank];
+    if (!device.gpu) continue;
+    const std::string number = fmt::format("{}:{} {}", device.platform, device.device, device.name);
+    ranks_of[device.identity.empty() ? number : device.identity].push_back(rank);
+  }
+  const auto crowded = std::max_element(ranks_of.begin(), ranks_of.end(), [](const auto& left, const auto& right) {
+    return left.second.size() < right.second.size();
+  });
+  if (crowded == ranks_of.end() || crowded->second.size() < 2) return "";
+  const std::vector<std::size_t>& ranks = crowded->second;
+  const DeviceInfo& device = taken[ranks.front()];
+  return fmt::format(
+      "{} ranks of a node would share one GPU ({}:{} {}; local ranks {}): start one rank for each GPU, here {} "
+      "(mpirun --map-by ppr:{}:node, srun --ntasks-per-node={}), or allow it with --share-device",
+      ranks.size(), device.platform, device.device, device.name, fmt::join(ranks, ", "), ranks_of.size(),
+      ranks_of.size(), ranks_of.size());
 }
 
 }  // namespace annulus::kernels

@@ -35,18 +35,24 @@ struct DeviceGeometry {
   cl_double poni1_m;
   cl_double poni2_m;
   cl_double wavelength_m;
+  std::array<cl_double, 9> frame;
+  std::array<cl_double, 9> azimuthal_frame;
+  cl_double radial_period;
+  cl_double azimuthal_period;
   cl_uint rows;
   cl_uint columns;
   cl_uint flip1;
   cl_uint flip2;
   cl_int space;
+  cl_int azimuthal_space;
   cl_int cut_at_zero;
   cl_int rounded;
   cl_int parallax_nodes;
+  cl_int unused;
 };
-static_assert(std::is_trivially_copyable_v<DeviceGeometry> && sizeof(DeviceGeometry) == 15 * 8 + 8 * 4);
+static_assert(std::is_trivially_copyable_v<DeviceGeometry> && sizeof(DeviceGeometry) == 35 * 8 + 10 * 4);
 // Passed to kernels as they are: float64 first, then 32-bit integers, no padding.
-static_assert(std::is_trivially_copyable_v<shared::SharedBins> && sizeof(shared::SharedBins) == 2 * 40 + 4 * 4);
+static_assert(std::is_trivially_copyable_v<shared::SharedBins> && sizeof(shared::SharedBins) == 2 * 40 + 2 * 8 + 4 * 4);
 
 DeviceGeometry on_device(const MatrixSpec& spec) {
   const PixelGeometry& geometry = spec.geometry;
@@ -57,14 +63,20 @@ DeviceGeometry on_device(const MatrixSpec& spec) {
           geometry.poni1_m,
           geometry.poni2_m,
           geometry.wavelength_m,
+          spec.frame,
+          spec.azimuthal_frame,
+          width_period(spec, spec.space),
+          width_period(spec, spec.azimuthal_space),
           geometry.rows,
           geometry.columns,
           geometry.flip1,
           geometry.flip2,
           static_cast<cl_int>(spec.space),
+          static_cast<cl_int>(spec.azimuthal_space),
           spec.cut == AzimuthCut::at_zero ? 1 : 0,
           rounds_positions(spec) ? 1 : 0,
-          static_cast<cl_int>(geometry.parallax_m.size())};
+          static_cast<cl_int>(geometry.parallax_m.size()),
+          0};
 }
 
 // How the pixels are cut into runs, each walked by one work-item.

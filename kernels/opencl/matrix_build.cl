@@ -36,14 +36,20 @@ typedef struct {
   double poni1_m;
   double poni2_m;
   double wavelength_m;
+  double frame[9];            // of the radial space and of the azimuthal one, as coordinate_value takes them
+  double azimuthal_frame[9];
+  double radial_period;       // over which half widths are measured; 0 = none
+  double azimuthal_period;
   uint rows;
   uint columns;
   uint flip1;
   uint flip2;
   int space;           // ANNULUS_SPACE_...
+  int azimuthal_space;
   int cut_at_zero;     // the azimuth goes from 0 to 2 pi instead of -pi to pi
   int rounded;         // corners' places on the detector are rounded to float32 (pyFAI's slow path)
   int parallax_nodes;  // entries of the parallax table; 0 = none
+  int unused;          // the size stays a multiple of 8
 } Geometry;
 
 // (radial, azimuthal) coordinates of the point (p1, p2, p3) of the detector, before poni and distance.
@@ -60,8 +66,14 @@ double2 coordinates_at(const Geometry* geometry, __global const double* parallax
   const double y = rotation[0] * p1 + rotation[1] * p2 + rotation[2] * p3;
   const double x = rotation[3] * p1 + rotation[4] * p2 + rotation[5] * p3;
   const double z = rotation[6] * p1 + rotation[7] * p2 + rotation[8] * p3;
-  return (double2)(radial_value(geometry->space, y, x, z, geometry->wavelength_m),
-                   AZIMUTH ? azimuth_value(geometry->cut_at_zero, y, x) : 0.0);
+  const double radial =
+      coordinate_value(geometry->space, geometry->frame, geometry->cut_at_zero, geometry->wavelength_m, y, x, z);
+#if AZIMUTH
+  return (double2)(radial, coordinate_value(geometry->azimuthal_space, geometry->azimuthal_frame,
+                                            geometry->cut_at_zero, geometry->wavelength_m, y, x, z));
+#else
+  return (double2)(radial, 0.0);
+#endif
 }
 
 // Place on axis 1 or 2 of a point of a regular grid, in m; found in float32 when `rounded`.
@@ -153,10 +165,10 @@ __kernel void pixel_box(const Geometry geometry, __global const double* parallax
   if (corner_radius != 0) {
     float corners[4];
     load_corners(geometry.columns, pixel, corner_radius, corners);
-    half_width.x = widest(centre.x, corners, 0.0);
+    half_width.x = widest(centre.x, corners, geometry.radial_period);
 #if AZIMUTH
     load_corners(geometry.columns, pixel, corner_azimuth, corners);
-    half_width.y = widest(centre.y, corners, 2.0 * ANNULUS_PI);
+    half_width.y = widest(centre.y, corners, geometry.azimuthal_period);
 #endif
   }
   radial[pixel] = (double2)(centre.x, half_width.x);

@@ -39,10 +39,11 @@ ulong key_of(float value, uint place) {
   return ((ulong)ordered << 32) | place;
 }
 
+// raw            [frames, stride], of which the first pixels count
 // key_offsets    [rows + 1] first key of each row, a power of two (or 0) a row
 // keys           [frames, key_offsets[rows]], overwritten
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void sort_row(
-    uint pixels, uint rows, double dummy, double delta_dummy, __global const ulong* offsets,
+    uint stride, uint rows, double dummy, double delta_dummy, __global const ulong* offsets,
     __global const uint* entry_pixels, __global const float* normalisation, __global const float* dark,
     __global const PIXEL* raw, __global const ulong* key_offsets, __global ulong* keys) {
   const size_t row = get_group_id(0);
@@ -51,7 +52,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void sort_row(
   __global ulong* row_keys = keys + frame * key_offsets[rows] + key_offsets[row];
   const uint padded = (uint)(key_offsets[row + 1] - key_offsets[row]);
   const uint entries = (uint)(offsets[row + 1] - offsets[row]);
-  __global const PIXEL* values = raw + frame * pixels;
+  __global const PIXEL* values = raw + frame * stride;
   for (uint place = item; place < padded; place += ITEMS) {
     ulong key = LAST_KEY;
     if (place < entries) {
@@ -95,7 +96,7 @@ double sum_items(__local double* partial, double value) {
 // keys    from sort_row
 // others  as in batch_product.cl, integrate
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void sum_quantiles(
-    uint pixels, uint rows, double lower, double upper, __global const ulong* offsets,
+    uint stride, uint rows, double lower, double upper, __global const ulong* offsets,
     __global const uint* entry_pixels, __global const float* entry_weights, __global const float* normalisation,
     __global const float* dark, __global const float* variance_image, __global const PIXEL* raw,
     __global const ulong* key_offsets, __global const ulong* keys, __global const double* monitor,
@@ -106,7 +107,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void sum_quantiles(
   const uint item = (uint)get_local_id(0);
   __global const ulong* row_keys = keys + frame * key_offsets[rows] + key_offsets[row];
   const uint entries = (uint)(offsets[row + 1] - offsets[row]);
-  __global const PIXEL* values = raw + frame * pixels;
+  __global const PIXEL* values = raw + frame * stride;
 
   // Each work-item takes a run of consecutive keys; what the runs before it hold is added up once.
   const uint run = (entries + ITEMS - 1) / ITEMS;

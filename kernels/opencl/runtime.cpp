@@ -1,8 +1,10 @@
 #include "kernels/opencl/runtime.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/errors.hpp"
 
@@ -31,6 +33,26 @@ std::vector<cl::Device> devices_of(const cl::Platform& platform) {
     devices.clear();
   }
   return devices;
+}
+
+/// The device's UUID, or else its place on the bus: by extensions that a driver may lack, "" then. Their numbers come
+/// from the Khronos registry (cl_khr_device_uuid, cl_khr_pci_bus_info) and NVIDIA's cl_nv_device_attribute_query.
+std::string identity_of(const cl::Device& device) {
+  constexpr cl_device_info device_uuid = 0x106A;
+  constexpr cl_device_info pci_bus_info = 0x410F;
+  constexpr cl_device_info nvidia_pci_bus = 0x4008;
+  constexpr cl_device_info nvidia_pci_slot = 0x4009;
+  const auto ask = [&](cl_device_info what, auto& value) {
+    return clGetDeviceInfo(device(), what, sizeof value, value.data(), nullptr) == CL_SUCCESS;
+  };
+  std::array<std::uint8_t, 16> uuid{};
+  if (ask(device_uuid, uuid)) return fmt::format("uuid {:02x}", fmt::join(uuid, ""));
+  std::array<cl_uint, 4> place{};  // domain, bus, device, function
+  if (ask(pci_bus_info, place)) return fmt::format("pci {:x}", fmt::join(place, ":"));
+  std::array<cl_uint, 1> bus{};
+  std::array<cl_uint, 1> slot{};
+  if (ask(nvidia_pci_bus, bus) && ask(nvidia_pci_slot, slot)) return fmt::format("pci {:x}:{:x}", bus[0], slot[0]);
+  return "";
 }
 
 // The loader reports "no platform" as an error.
@@ -120,13 +142,18 @@ std::string error_name(cl_int code) {
   }
 }
 
-Buffer::Buffer(cl::Buffer memory, std::uint64_t bytes, std::uint64_t& allocated_bytes)
+Buffer::Buffer(cl::Buffer memory, std::uint64_t bytes, std::atomic<std::uint64_t>& allocated_bytes)
     : memory_(std::move(memory)), bytes_(bytes), allocated_bytes_(&allocated_bytes) {
   allocated_bytes += bytes;
 }
 
 Buffer::~Buffer() {
   if (allocated_bytes_ != nullptr) *allocated_bytes_ -= bytes_;
+}
+
+HostMemory::~HostMemory() {
+  // Non-throwing; the driver keeps the memory until the unmapping is done.
+  if (!bytes_.empty()) clEnqueueUnmapMemObject(queue_(), memory_(), bytes_.data(), 0, nullptr, nullptr);
 }
 
 Runtime::Runtime(DeviceInfo info) : info_(std::move(info)) {
@@ -145,7 +172,10 @@ Runtime::Runtime(DeviceInfo info) : info_(std::move(info)) {
     is_cpu_ = (device_.getInfo<CL_DEVICE_TYPE>() & CL_DEVICE_TYPE_CPU) != 0;
     largest_buffer_bytes_ = device_.getInfo<CL_DEVICE_MAX_MEM_ALLOC_SIZE>();
     context_ = cl::Context(device_);
-    queue_ = cl::CommandQueue(context_, device_);
+    local_bytes_ = device_.getInfo<CL_DEVICE_LOCAL_MEM_SIZE>();
+    for (cl::CommandQueue* queue : {&queue_, &upload_queue_, &download_queue_, &mapping_queue_}) {
+      *queue = cl::CommandQueue(context_, device_);
+    }
   });
 }
 
@@ -165,7 +195,7 @@ Buffer Runtime::allocate(std::uint64_t bytes, std::string_view purpose) {
     throw DeviceError(
         fmt::format("OpenCL device {}: no room for {}: {} asked for, {} allocated so far, {} of device "
                     "memory ({}: {})",
-                    info_.name, purpose, readable_bytes(bytes), readable_bytes(allocated_bytes_),
+                    info_.name, purpose, readable_bytes(bytes), readable_bytes(allocated_bytes_.load()),
                     readable_bytes(info_.memory_bytes), error.what(), error_name(error.err())));
   }
 }
@@ -174,6 +204,20 @@ void Runtime::grow(Buffer& buffer, std::uint64_t bytes, std::string_view purpose
   if (buffer.bytes() >= bytes && buffer.bytes() > 0) return;
   buffer = Buffer();  // first, so that the old and the new need not fit side by side
   buffer = allocate(bytes, purpose);
+}
+
+void Runtime::grow_host_memory(HostMemory& memory, std::uint64_t bytes, std::string_view purpose) {
+  if (memory.bytes().size() >= bytes && !memory.bytes().empty()) return;
+  memory = HostMemory();  // first, so that the old and the new need not fit side by side
+  bytes = std::max<std::uint64_t>(bytes, 1);
+  try {
+    cl::Buffer buffer(context_, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, bytes);
+    void* const address = mapping_queue_.enqueueMapBuffer(buffer, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0, bytes);
+    memory = HostMemory(std::move(buffer), mapping_queue_, {static_cast<std::byte*>(address), bytes});
+  } catch (const cl::Error& error) {
+    throw DeviceError(fmt::format("OpenCL device {}: no page-locked memory for {}: {} asked for ({}: {})", info_.name,
+                                  purpose, readable_bytes(bytes), error.what(), error_name(error.err())));
+  }
 }
 
 cl::Kernel Runtime::kernel(const ProgramSource& source, const std::string& options, const char* name) {
@@ -194,15 +238,21 @@ cl::Kernel Runtime::kernel(const ProgramSource& source, const std::string& optio
   return cl::Kernel(found->second, name);
 }
 
+void Runtime::finish() {
+  for (const cl::CommandQueue* queue : {&upload_queue_, &queue_, &download_queue_}) queue->finish();
+}
+
 void Runtime::wait_quietly() noexcept {
-  if (queue_() != nullptr) clFinish(queue_());
+  for (const cl::CommandQueue* queue : {&upload_queue_, &queue_, &download_queue_}) {
+    if ((*queue)() != nullptr) clFinish((*queue)());
+  }
 }
 
 void Runtime::throw_device_error(const cl::Error& error, std::string_view doing) const {
   std::string message = fmt::format("OpenCL device {}: {} failed with {} while {}", info_.name, error.what(),
                                     error_name(error.err()), doing);
   if (is_out_of_memory(error.err())) {
-    message += fmt::format("; {} allocated of {} of device memory", readable_bytes(allocated_bytes_),
+    message += fmt::format("; {} allocated of {} of device memory", readable_bytes(allocated_bytes_.load()),
                            readable_bytes(info_.memory_bytes));
   }
   throw DeviceError(message);
@@ -235,6 +285,7 @@ std::vector<DeviceInfo> list_devices() {
         info.memory_bytes = device.getInfo<CL_DEVICE_GLOBAL_MEM_SIZE>();
         info.compute_units = device.getInfo<CL_DEVICE_MAX_COMPUTE_UNITS>();
         info.float64 = trimmed(device.getInfo<CL_DEVICE_EXTENSIONS>()).find("cl_khr_fp64") != std::string::npos;
+        info.identity = opencl::identity_of(device);
         const int rank = info.gpu ? 0 : (type & CL_DEVICE_TYPE_CPU) != 0 ? 2 : 1;
         ranked.emplace_back(rank, std::move(info));
       } catch (const cl::Error&) {
