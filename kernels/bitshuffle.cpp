@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <string>
-#include <vector>
 
 #include "base/errors.hpp"
 
@@ -80,8 +79,8 @@ using Vector = __m128i;
 ANNULUS_TARGET inline Vector load_lanes(const std::byte* from, std::size_t) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
 }
-ANNULUS_TARGET inline void store_lanes(std::byte* to, std::size_t, Vector v) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), v);
+ANNULUS_TARGET inline void store_lanes(std::byte* to, std::size_t, const Vector* v) {
+  for (std::size_t index = 0; index < 4; ++index) _mm_storeu_si128(reinterpret_cast<__m128i*>(to) + index, v[index]);
 }
 ANNULUS_TARGET inline bool is_zero(Vector v) { return _mm_movemask_epi8(_mm_cmpeq_epi8(v, Vector{})) == 0xffff; }
 #include "kernels/bitshuffle_tile.inc"
@@ -98,8 +97,13 @@ using Vector = __m256i;
 ANNULUS_TARGET inline Vector load_lanes(const std::byte* from, std::size_t stride) {
   return _mm256_loadu2_m128i(reinterpret_cast<const __m128i*>(from + stride), reinterpret_cast<const __m128i*>(from));
 }
-ANNULUS_TARGET inline void store_lanes(std::byte* to, std::size_t stride, Vector v) {
-  _mm256_storeu2_m128i(reinterpret_cast<__m128i*>(to + stride), reinterpret_cast<__m128i*>(to), v);
+ANNULUS_TARGET inline void store_lanes(std::byte* to, std::size_t stride, const Vector* v) {
+  for (std::size_t index = 0; index < 4; index += 2) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 16 * index),
+                        _mm256_permute2x128_si256(v[index], v[index + 1], 0x20));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + stride + 16 * index),
+                        _mm256_permute2x128_si256(v[index], v[index + 1], 0x31));
+  }
 }
 ANNULUS_TARGET inline bool is_zero(Vector v) { return _mm256_testz_si256(v, v) != 0; }
 #include "kernels/bitshuffle_tile.inc"
@@ -108,24 +112,36 @@ ANNULUS_TARGET inline bool is_zero(Vector v) { return _mm256_testz_si256(v, v) !
 #undef ANNULUS_SI
 }  // namespace avx2
 
-// The same loads and stores for both paths with 64-byte registers. Masked extraction, with all lanes selected, because
-// g++ 12 takes the plain one for a use of an uninitialised register (GCC bug 105593); the instruction is the same.
+// g++ 12 takes its own intrinsics' undefined operands for a mistake (GCC bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+
+// The same loads and stores for both paths with 64-byte registers.
 #define ANNULUS_MM(operation) _mm512_##operation
 #define ANNULUS_SI(operation) _mm512_##operation##_si512
-#define ANNULUS_LANES_OF_512                                                                                   \
-  using Vector = __m512i;                                                                                      \
-  ANNULUS_TARGET inline Vector load_lanes(const std::byte* from, std::size_t stride) {                         \
-    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));               \
-    v = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + stride)), 1);            \
-    v = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 2 * stride)), 2);        \
-    return _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 3 * stride)), 3);     \
-  }                                                                                                            \
-  ANNULUS_TARGET inline void store_lanes(std::byte* to, std::size_t stride, Vector v) {                        \
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_maskz_extracti32x4_epi32(0xf, v, 0));              \
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + stride), _mm512_maskz_extracti32x4_epi32(0xf, v, 1));     \
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * stride), _mm512_maskz_extracti32x4_epi32(0xf, v, 2)); \
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 3 * stride), _mm512_maskz_extracti32x4_epi32(0xf, v, 3)); \
+#define ANNULUS_LANES_OF_512                                                                               \
+  using Vector = __m512i;                                                                                  \
+  ANNULUS_TARGET inline Vector load_lanes(const std::byte* from, std::size_t stride) {                     \
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));           \
+    v = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + stride)), 1);        \
+    v = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 2 * stride)), 2);    \
+    return _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 3 * stride)), 3); \
+  }                                                                                                        \
+  ANNULUS_TARGET inline void store_lanes(std::byte* to, std::size_t stride, const Vector* v) {             \
+    const Vector low01 = _mm512_shuffle_i64x2(v[0], v[1], 0x44);                                           \
+    const Vector high01 = _mm512_shuffle_i64x2(v[0], v[1], 0xee);                                          \
+    const Vector low23 = _mm512_shuffle_i64x2(v[2], v[3], 0x44);                                           \
+    const Vector high23 = _mm512_shuffle_i64x2(v[2], v[3], 0xee);                                          \
+    _mm512_storeu_si512(to, _mm512_shuffle_i64x2(low01, low23, 0x88));                                     \
+    _mm512_storeu_si512(to + stride, _mm512_shuffle_i64x2(low01, low23, 0xdd));                            \
+    _mm512_storeu_si512(to + 2 * stride, _mm512_shuffle_i64x2(high01, high23, 0x88));                      \
+    _mm512_storeu_si512(to + 3 * stride, _mm512_shuffle_i64x2(high01, high23, 0xdd));                      \
+  }                                                                                                        \
+  ANNULUS_TARGET inline Vector select(Vector mask, Vector a, Vector b) {                                   \
+    return _mm512_ternarylogic_epi32(mask, a, b, 0xca);                                                    \
   }
+
+#define ANNULUS_HAS_SELECT
 
 namespace avx512 {
 #define ANNULUS_TARGET __attribute__((target("avx512f,avx512bw")))
@@ -152,6 +168,8 @@ ANNULUS_TARGET inline Vector transpose_bits_in_words(Vector v) {
 #undef ANNULUS_MM
 #undef ANNULUS_SI
 #undef ANNULUS_LANES_OF_512
+#undef ANNULUS_HAS_SELECT
+#pragma GCC diagnostic pop
 
 #endif  // __x86_64__
 
@@ -162,20 +180,6 @@ constexpr Implementation implementations[] = {
     sse2::implementation,  avx2::implementation, avx512::implementation, gfni::implementation,
 #endif
 };
-
-std::vector<SimdPath> find_paths() {
-  std::vector<SimdPath> paths{SimdPath::plain};
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  paths.push_back(SimdPath::sse2);
-  if (!__builtin_cpu_supports("avx2")) return paths;
-  paths.push_back(SimdPath::avx2);
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw")) return paths;
-  paths.push_back(SimdPath::avx512);
-  if (__builtin_cpu_supports("gfni")) paths.push_back(SimdPath::gfni);
-#endif
-  return paths;
-}
 
 /// Position of an element size in the tables.
 std::size_t size_index(std::size_t element_size) {
@@ -205,22 +209,6 @@ void run(SimdPath path, std::array<Implementation::Function, 4> Implementation::
 }
 
 }  // namespace
-
-std::string_view name_of(SimdPath path) {
-  switch (path) {
-    case SimdPath::plain: return "plain";
-    case SimdPath::sse2: return "sse2";
-    case SimdPath::avx2: return "avx2";
-    case SimdPath::avx512: return "avx512";
-    case SimdPath::gfni: return "gfni";
-  }
-  return "?";
-}
-
-std::span<const SimdPath> available_paths() {
-  static const std::vector<SimdPath> paths = find_paths();
-  return paths;
-}
 
 void bit_shuffle(SimdPath path, std::span<const std::byte> elements, std::size_t element_size,
                  std::span<std::byte> planes) {

@@ -9,24 +9,11 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <span>
-#include <string_view>
+
+#include "kernels/simd_path.hpp"
 
 namespace annulus::kernels {
-
-enum class SimdPath : std::uint8_t {
-  plain,  ///< 64-bit integers, any machine
-  sse2,   ///< any x86-64
-  avx2,
-  avx512,  ///< F and BW
-  gfni,    ///< avx512 and the Galois field instructions; differs from avx512 in bit_unshuffle alone
-};
-
-[[nodiscard]] std::string_view name_of(SimdPath path);
-
-/// The paths that this machine can run, the fastest one last; `plain` is always there.
-[[nodiscard]] std::span<const SimdPath> available_paths();
 
 /// Elements to planes. `elements` holds a multiple of 8 elements of `element_size` bytes (1, 2, 4 or 8); `planes` has
 /// the same size, is overwritten and must not overlap `elements`. `path` must be one of available_paths().

@@ -92,6 +92,9 @@ class Engine {
   /// What computes, for people: "2 threads", "NVIDIA H200".
   [[nodiscard]] virtual std::string device_name() const = 0;
 
+  /// What people may want to know of how it works, found out while working; each told once, more may come.
+  [[nodiscard]] virtual std::vector<std::string> notes() const { return {}; }
+
   /// Builds the matrix on the engine's device and returns the bins' edges. Replaces an earlier matrix.
   /// Throws InputError when no pixel is left, DeviceError when the device fails.
   virtual BinAxes build_matrix(const MatrixSpec& spec) = 0;
@@ -170,6 +173,9 @@ struct DeviceInfo {
   std::uint64_t memory_bytes = 0;
   std::uint32_t compute_units = 0;
   bool float64 = false;
+  /// The same for one piece of hardware, whichever process asks and however it is numbered there (a job queue may show
+  /// each rank one GPU alone, all as 0:0); "" = the driver does not tell.
+  std::string identity;
 };
 
 /// All OpenCL devices, GPUs first, in a stable order; empty where there is no OpenCL.
@@ -179,6 +185,10 @@ struct DeviceInfo {
 /// node_rank modulo the GPUs with float64 (all devices with float64 where there is no such GPU).
 /// Throws InputError when there is none, naming what was found.
 [[nodiscard]] DeviceInfo choose_device(const std::vector<DeviceInfo>& devices, const DeviceChoice& choice);
+
+/// Why the ranks of a node should not take these devices, one a rank in the order of the ranks: some of them would share
+/// a GPU, which makes each of them slower and divides its memory. "" = they may; a CPU device may serve any number.
+[[nodiscard]] std::string sharing_problem(std::span<const DeviceInfo> taken);
 
 /// Throws InputError when the backend or its device is not to be had here.
 [[nodiscard]] std::unique_ptr<Engine> make_engine(Backend backend, const DeviceChoice& choice);

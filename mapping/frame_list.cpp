@@ -3,60 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
-#include <exception>
-#include <string_view>
 #include <utility>
 
 #include "base/errors.hpp"
+#include "mapping/byte_form.hpp"
 #include "mapping/hdf5_frames.hpp"
 #include "mapping/input_file.hpp"
-#include "mapping/tiff_frames.hpp"
+#include "mapping/input_survey.hpp"
 
 namespace annulus::mapping {
 
 namespace {
 
 namespace fs = std::filesystem;
-
-// Looking at 10^5 files is waiting for a file system, not computing: many more threads than cores shorten it.
-constexpr int look_threads = 16;
-
-/// What the first look at a file gave.
-struct Look {
-  FileFormat format = FileFormat::unknown;
-  TiffDescription tiff;
-  std::string problem;  ///< "" = none so far; HDF5 files are opened later, one by one.
-};
-
-[[nodiscard]] Look look_at(const fs::path& file) noexcept {
-  Look look;
-  try {
-    try {
-      InputFile input = open_input(file);
-      look.format = format_of(input);
-      if (look.format == FileFormat::tiff) look.tiff = describe_tiff(file, std::move(input));
-      if (look.format != FileFormat::tiff && look.format != FileFormat::hdf5) {
-        look.problem = file.string() + ": is neither a TIFF nor an HDF5 file (by its first bytes)";
-      }
-    } catch (const std::exception& error) {
-      look.problem = error.what();
-    }
-  } catch (...) {  // No memory even for the message: an empty one would mean a good file.
-    look.format = FileFormat::unknown;
-  }
-  return look;
-}
-
-[[nodiscard]] std::vector<Look> look_at_all(std::span<const fs::path> files) {
-  std::vector<Look> looks(files.size());
-  const auto count = static_cast<std::ptrdiff_t>(files.size());
-#pragma omp parallel for schedule(dynamic, 8) num_threads(look_threads) if (count > look_threads)
-  for (std::ptrdiff_t index = 0; index < count; ++index) {
-    looks[static_cast<std::size_t>(index)] = look_at(files[static_cast<std::size_t>(index)]);
-  }
-  return looks;
-}
 
 /// Puts the runs of all files together and compares their shapes with the first that is known.
 class Collector {
@@ -104,47 +63,6 @@ class Collector {
   std::vector<std::size_t> lost_;
 };
 
-// ---------------------------------------------------------------------------------------------------- byte form
-
-class Writer {
- public:
-  template <typename Number>
-  void number(Number value) {
-    const auto* raw = reinterpret_cast<const std::byte*>(&value);
-    bytes.insert(bytes.end(), raw, raw + sizeof value);
-  }
-  void text(std::string_view value) {
-    number<std::uint64_t>(value.size());
-    const auto* raw = reinterpret_cast<const std::byte*>(value.data());
-    bytes.insert(bytes.end(), raw, raw + value.size());
-  }
-  std::vector<std::byte> bytes;
-};
-
-class Reader {
- public:
-  explicit Reader(std::span<const std::byte> bytes) : left_(bytes) {}
-  template <typename Number>
-  [[nodiscard]] Number number() {
-    ANNULUS_EXPECT(left_.size() >= sizeof(Number));
-    Number value;
-    std::memcpy(&value, left_.data(), sizeof value);
-    left_ = left_.subspan(sizeof value);
-    return value;
-  }
-  [[nodiscard]] std::string text() {
-    const auto size = number<std::uint64_t>();
-    ANNULUS_EXPECT(left_.size() >= size);
-    std::string value(reinterpret_cast<const char*>(left_.data()), size);
-    left_ = left_.subspan(size);
-    return value;
-  }
-  [[nodiscard]] bool at_end() const { return left_.empty(); }
-
- private:
-  std::span<const std::byte> left_;
-};
-
 }  // namespace
 
 std::uint64_t FrameList::frames() const {
@@ -154,37 +72,31 @@ std::uint64_t FrameList::frames() const {
 }
 
 FrameList open_frames(std::span<const fs::path> files, const std::string& dataset, DamagedFiles damaged,
-                      Problems& problems) {
+                      Problems& problems, const SurveyCrew& crew) {
   if (files.empty()) {
     problems.add("no input files were given");
     return {};
   }
-  const std::vector<Look> looks = look_at_all(files);
+  Survey survey(damaged, crew);
+  std::vector<FileFindings> looks = survey.look_at(files, dataset);
   // Where every file that can be read is one frame, so is a damaged one; else nobody knows how many it held.
-  const bool one_frame_each = std::all_of(looks.begin(), looks.end(), [](const Look& look) {
-    return !look.problem.empty() || (look.format == FileFormat::tiff && look.tiff.pages.size() == 1);
+  const bool one_frame_each = std::all_of(looks.begin(), looks.end(), [](const FileFindings& look) {
+    return !look.problem.empty() || (look.format == FileFormat::tiff && look.frames.runs.front().run.frames == 1);
   });
   Collector collector(damaged, problems);
   for (std::size_t number = 0; number < files.size(); ++number) {
     const fs::path& file = files[number];
-    const Look& look = looks[number];
+    FileFindings& look = looks[number];
     FrameList::Input input{file, "", 0};
-    if (look.format == FileFormat::hdf5 && look.problem.empty()) {
-      hdf5::FoundFrames found = hdf5::find_frames(file, dataset, damaged, problems);
-      input.dataset = std::move(found.input);
-      for (hdf5::FoundRun& run : found.runs) {
+    if (look.problem.empty()) {
+      for (std::string& problem : look.problems) problems.add(std::move(problem));
+      input.dataset = std::move(look.frames.input);
+      for (hdf5::FoundRun& run : look.frames.runs) {
         input.frames += run.run.frames;
         collector.add(std::move(run));
       }
-    } else if (look.format == FileFormat::tiff && look.problem.empty()) {
-      hdf5::FoundRun found;
-      found.run = {file, "", Storage::tiff, 0, look.tiff.pages.size(), look.tiff.type};
-      found.rows = look.tiff.rows;
-      found.columns = look.tiff.columns;
-      input.frames = look.tiff.pages.size();
-      collector.add(std::move(found));
     } else if (damaged == DamagedFiles::refuse || !one_frame_each) {
-      problems.add(look.problem.empty() ? file.string() + ": cannot be looked at" : look.problem);
+      problems.add(look.problem);
     } else {
       input.frames = 1;
       collector.add_lost(file);
@@ -199,44 +111,38 @@ FrameList open_frames(std::span<const fs::path> files, const std::string& datase
   return list;
 }
 
+void keep_first(FrameList& list, std::uint64_t frames) {
+  std::uint64_t left = frames;
+  for (FrameRun& run : list.runs) {
+    run.frames = std::min(run.frames, left);
+    left -= run.frames;
+  }
+  std::erase_if(list.runs, [](const FrameRun& run) { return run.frames == 0; });
+}
+
 std::vector<std::byte> serialise(const FrameList& list) {
-  Writer writer;
+  ByteWriter writer;
   writer.number(list.rows);
   writer.number(list.columns);
   writer.number<std::uint64_t>(list.runs.size());
-  for (const FrameRun& run : list.runs) {
-    writer.text(run.file.native());
-    writer.text(run.dataset);
-    writer.number(run.storage);
-    writer.number(run.first);
-    writer.number(run.frames);
-    writer.number(run.type);
-  }
+  for (const FrameRun& run : list.runs) write(writer, run);
   writer.number<std::uint64_t>(list.inputs.size());
   for (const FrameList::Input& input : list.inputs) {
     writer.text(input.file.native());
     writer.text(input.dataset);
     writer.number(input.frames);
   }
-  return std::move(writer.bytes);
+  return std::move(writer).bytes();
 }
 
 FrameList deserialise_frames(std::span<const std::byte> bytes) {
-  Reader reader(bytes);
+  ByteReader reader(bytes);
   FrameList list;
   list.rows = reader.number<std::uint32_t>();
   list.columns = reader.number<std::uint32_t>();
   const auto runs = reader.number<std::uint64_t>();
-  for (std::uint64_t index = 0; index < runs; ++index) {
-    FrameRun run;
-    run.file = reader.text();
-    run.dataset = reader.text();
-    run.storage = reader.number<Storage>();
-    run.first = reader.number<std::uint64_t>();
-    run.frames = reader.number<std::uint64_t>();
-    run.type = reader.number<kernels::PixelType>();
-    list.runs.push_back(std::move(run));
-  }
+  list.runs.reserve(runs);
+  for (std::uint64_t index = 0; index < runs; ++index) list.runs.push_back(read_run(reader));
   const auto inputs = reader.number<std::uint64_t>();
   for (std::uint64_t index = 0; index < inputs; ++index) {
     FrameList::Input input;

@@ -1,7 +1,6 @@
 #include "mapping/frame_source.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <exception>
 #include <list>
 #include <memory>
@@ -26,16 +25,6 @@ struct PageTable {
   std::vector<std::uint64_t> pages;  ///< Empty when the file is damaged.
 };
 
-/// What is left to do for a frame when all HDF5 calls are done: work for any thread.
-struct Job {
-  enum class Kind : std::uint8_t { nothing, bytes, tiff };
-  Kind kind = Kind::nothing;
-  std::shared_ptr<const FileDescriptor> descriptor;  ///< bytes
-  std::uint64_t offset = 0;                          ///< bytes: in the file; tiff: the page's directory
-  std::uint64_t bytes = 0;
-  const FrameRun* run = nullptr;
-};
-
 /// Moves the element that fits to the front and returns it; nullptr when there is none.
 template <typename Element, typename Fits>
 [[nodiscard]] Element* use(std::list<Element>& recent, Fits&& fits) {
@@ -45,9 +34,29 @@ template <typename Element, typename Fits>
   return &recent.front();
 }
 
+/// Frames begin at multiples of this: wide enough for any vector load.
+constexpr std::size_t frame_alignment = 64;
+
 }  // namespace
 
+/// What is left to do for a frame when all HDF5 calls are done: work for any thread.
+struct FrameReader::Plan::Job {
+  enum class Kind : std::uint8_t { nothing, bytes, tiff, held };
+  Kind kind = Kind::nothing;
+  FrameStatus status = FrameStatus::missing;
+  Storage storage = Storage::tiff;
+  kernels::PixelType type = kernels::PixelType::u16;
+  std::shared_ptr<const FileDescriptor> descriptor;  ///< bytes
+  std::uint64_t offset = 0;                          ///< bytes: in the file; tiff: the page's directory
+  std::vector<std::byte> held;                       ///< held: what came through HDF5
+  const FrameRun* run = nullptr;
+  std::size_t bytes = 0;
+  std::size_t place = 0;  ///< in the memory to read into
+};
+
 struct FrameReader::Impl {
+  using Job = Plan::Job;
+
   FrameList list;
   std::vector<std::uint64_t> ends;  ///< [runs] number of the frame behind each run.
   std::list<hdf5::DatasetReader> datasets;
@@ -84,70 +93,76 @@ struct FrameReader::Impl {
     return table;
   }
 
-  [[nodiscard]] Job plan_tiff(const FrameRun& run, std::uint64_t index, EncodedFrame& out) {
-    Job job;
-    job.run = &run;
+  void plan_tiff(std::uint64_t index, Job& job) {
+    const FrameRun& run = *job.run;
     if (run.frames > 1 || run.first > 0) {
       const PageTable& table = pages(run);
       if (index >= table.pages.size()) {
-        out.status = table.pages.empty() ? FrameStatus::unreadable : FrameStatus::missing;
-        return job;
+        job.status = table.pages.empty() ? FrameStatus::unreadable : FrameStatus::missing;
+        return;
       }
       job.offset = table.pages[index];
     }
     job.kind = Job::Kind::tiff;
-    return job;
+    job.bytes = list.pixels() * kernels::size_of(job.type);
   }
 
-  [[nodiscard]] Job plan_hdf5(const FrameRun& run, std::uint64_t index, EncodedFrame& out) {
-    Job job;
-    job.run = &run;
-    hdf5::DatasetReader& reader = dataset(run);
+  void plan_hdf5(std::uint64_t index, Job& job) {
+    hdf5::DatasetReader& reader = dataset(*job.run);
     const hdf5::DatasetReader::Place place = reader.locate(index);
-    out.storage = place.storage;
-    out.status = place.status;
-    if (place.status != FrameStatus::ok) return job;
+    job.storage = place.storage;
+    job.status = place.status;
+    if (place.status != FrameStatus::ok) return;
     if (place.storage == Storage::hdf5) {
-      out.status = reader.read(index, out.bytes);
-      return job;
+      job.status = reader.read(index, job.held);
+      if (job.status != FrameStatus::ok) return;
+      job.kind = Job::Kind::held;
+      job.bytes = job.held.size();
+      return;
     }
     job.kind = Job::Kind::bytes;
     job.descriptor = reader.descriptor();
     job.offset = place.offset;
     job.bytes = place.bytes;
-    return job;
   }
 
   /// Everything that needs HDF5, and where the rest is to be found.
-  [[nodiscard]] Job plan(std::uint64_t frame, EncodedFrame& out) {
-    out.status = FrameStatus::missing;
+  [[nodiscard]] Job plan(std::uint64_t frame) {
+    Job job;
     const std::size_t number = run_of(frame);
-    if (number == list.runs.size()) return {};
+    if (number == list.runs.size()) return job;
     const FrameRun& run = list.runs[number];
     const std::uint64_t index = run.first + (frame - (ends[number] - run.frames));
-    out.storage = run.storage;
-    out.type = run.type;
+    job.run = &run;
+    job.storage = run.storage;
+    job.type = run.type;
     try {
-      return run.storage == Storage::tiff ? plan_tiff(run, index, out) : plan_hdf5(run, index, out);
+      run.storage == Storage::tiff ? plan_tiff(index, job) : plan_hdf5(index, job);
     } catch (const std::exception&) {
-      out.status = FrameStatus::unreadable;
-      return {};
+      job.status = FrameStatus::unreadable;
+      job.kind = Job::Kind::nothing;
+      job.bytes = 0;
     }
+    return job;
   }
 
-  void carry_out(const Job& job, EncodedFrame& out) const noexcept {
+  void carry_out(const Job& job, std::span<std::byte> memory, EncodedFrame& out) const noexcept {
+    out = {job.status, job.storage, job.type, {}};
+    const std::span<std::byte> bytes = memory.subspan(job.place, job.bytes);
     try {
       if (job.kind == Job::Kind::tiff) {
-        out.status = read_tiff_frame(job.run->file, job.offset, list.rows, list.columns, out.type, out.bytes);
+        std::vector<std::byte> page;
+        out.status = read_tiff_frame(job.run->file, job.offset, list.rows, list.columns, job.type, page);
+        if (out.status == FrameStatus::ok) std::copy(page.begin(), page.end(), bytes.begin());
       } else if (job.kind == Job::Kind::bytes) {
-        out.bytes.resize(job.bytes);
-        out.status =
-            read_exactly(job.descriptor->get(), job.offset, out.bytes) ? FrameStatus::ok : FrameStatus::unreadable;
+        out.status = read_exactly(job.descriptor->get(), job.offset, bytes) ? FrameStatus::ok : FrameStatus::unreadable;
+      } else if (job.kind == Job::Kind::held) {
+        std::copy(job.held.begin(), job.held.end(), bytes.begin());
       }
     } catch (const std::exception&) {  // Nothing may leave a thread's work.
       out.status = FrameStatus::unreadable;
     }
-    if (out.status != FrameStatus::ok) out.bytes.clear();
+    if (out.status == FrameStatus::ok) out.bytes = bytes;
   }
 };
 
@@ -164,33 +179,48 @@ kernels::PixelType FrameReader::type_of(std::uint64_t frame) const {
   return impl_->list.runs[number].type;
 }
 
-void FrameReader::fetch(std::uint64_t first, std::span<EncodedFrame> out, int threads) {
-  std::vector<Job> jobs;
-  jobs.reserve(out.size());
-  for (std::size_t index = 0; index < out.size(); ++index) jobs.push_back(impl_->plan(first + index, out[index]));
+FrameReader::Plan FrameReader::plan(std::uint64_t first, std::size_t count) {
+  Plan plan;
+  plan.jobs_ = std::make_shared<std::vector<Plan::Job>>();
+  plan.jobs_->reserve(count);
+  for (std::size_t index = 0; index < count; ++index) {
+    Plan::Job job = impl_->plan(first + index);
+    job.place = plan.bytes_;
+    plan.bytes_ += (job.bytes + frame_alignment - 1) / frame_alignment * frame_alignment;
+    plan.jobs_->push_back(std::move(job));
+  }
+  return plan;
+}
 
+void FrameReader::read(const Plan& plan, std::span<std::byte> memory, std::span<EncodedFrame> out, int threads) const {
+  ANNULUS_EXPECT(plan.jobs_ != nullptr && plan.jobs_->size() == out.size() && memory.size() >= plan.bytes());
   const auto count = static_cast<std::ptrdiff_t>(out.size());
 #pragma omp parallel for schedule(dynamic) num_threads(std::max(threads, 1)) if (threads > 1)
   for (std::ptrdiff_t index = 0; index < count; ++index) {
     const auto number = static_cast<std::size_t>(index);
-    impl_->carry_out(jobs[number], out[number]);
+    impl_->carry_out((*plan.jobs_)[number], memory, out[number]);
   }
+}
+
+void FrameReader::fetch(std::uint64_t first, std::span<EncodedFrame> out, std::vector<std::byte>& memory, int threads) {
+  const Plan planned = plan(first, out.size());
+  memory.resize(std::max(memory.size(), planned.bytes()));
+  read(planned, memory, out, threads);
+}
+
+FrameStatus status_of(kernels::DecodeStatus status) {
+  switch (status) {
+    case kernels::DecodeStatus::ok: return FrameStatus::ok;
+    case kernels::DecodeStatus::wrong_size: return FrameStatus::wrong_shape;
+    case kernels::DecodeStatus::truncated:
+    case kernels::DecodeStatus::corrupt: return FrameStatus::unreadable;
+  }
+  return FrameStatus::unreadable;
 }
 
 FrameStatus decode(const EncodedFrame& frame, std::span<std::byte> out) {
   if (frame.status != FrameStatus::ok) return frame.status;
-  if (frame.storage == Storage::chunk_bslz4) {
-    switch (kernels::decode_bslz4(frame.bytes, kernels::size_of(frame.type), out)) {
-      case kernels::DecodeStatus::ok: return FrameStatus::ok;
-      case kernels::DecodeStatus::wrong_size: return FrameStatus::wrong_shape;
-      case kernels::DecodeStatus::truncated:
-      case kernels::DecodeStatus::corrupt: return FrameStatus::unreadable;
-    }
-    return FrameStatus::unreadable;
-  }
-  if (frame.bytes.size() != out.size()) return FrameStatus::wrong_shape;
-  std::memcpy(out.data(), frame.bytes.data(), out.size());
-  return FrameStatus::ok;
+  return status_of(kernels::decode(frame.view(), kernels::size_of(frame.type), out));
 }
 
 }  // namespace annulus::mapping

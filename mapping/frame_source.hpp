@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "base/problems.hpp"
+#include "kernels/encoded_batch.hpp"
 #include "kernels/pixel_type.hpp"
 
 namespace annulus::mapping {
@@ -43,6 +45,14 @@ enum class Storage : std::uint8_t {
   hdf5,         ///< HDF5, anything else: through H5Dread
 };
 
+/// What tells whether a file has changed.
+struct FileState {
+  std::uint64_t bytes = 0;
+  std::int64_t changed_ns = 0;  ///< time of the last change, in the file clock of std::filesystem
+};
+/// Absent when the file is.
+[[nodiscard]] std::optional<FileState> file_state(const std::filesystem::path& file);
+
 /// A run of consecutive frames from one place. Plain data: serialised and broadcast.
 struct FrameRun {
   std::filesystem::path file;  ///< the file that holds the data (links and virtual datasets resolved)
@@ -51,6 +61,7 @@ struct FrameRun {
   std::uint64_t first = 0;  ///< first frame's index in the dataset
   std::uint64_t frames = 0;
   kernels::PixelType type = kernels::PixelType::u16;
+  std::optional<FileState> state{};  ///< of `file` at the first look; absent when it is not there
 };
 
 /// All frames of the input, in order.
@@ -82,14 +93,29 @@ enum class DamagedFiles : std::uint8_t {
                   ///< (a broken link to a dataset, a file among files of many frames) it stays a problem
 };
 
+/// Processes that look at files together. Opening 10^4 files takes a parallel file system minutes one by one.
+struct SurveyCrew {
+  int size = 1;
+  /// Has questions[i] answered by process i with answer_survey(), all at once; [size] -> [size].
+  std::function<std::vector<std::vector<std::byte>>(std::vector<std::vector<std::byte>> questions)> ask;
+};
+
+/// A process's answer to a part of the questions that open_frames() asks. Throws for what is no message of its own;
+/// all that is wrong with files is part of the answer. Calls HDF5: one thread at a time.
+[[nodiscard]] std::vector<std::byte> answer_survey(std::span<const std::byte> questions);
+
 /// Looks at every file, in the order given, and adds all that is wrong with any to `problems`: file absent, not an
 /// image, truncated, no dataset or several that could be meant, dataset path wrong, broken external link or virtual
 /// source, files whose shapes differ. The result is complete when no problem was added.
 /// @param dataset  path inside HDF5 inputs, "" = find the frames: the NeXus default or signal, /entry/data/data,
 ///                 /entry/data/data_000001..., /entry_0000/measurement/data, /entry/instrument/*/data, else the only
 ///                 3-D integer or float dataset
+/// @param crew     shares the work; the result and what is told are the same whatever its size
 [[nodiscard]] FrameList open_frames(std::span<const std::filesystem::path> files, const std::string& dataset,
-                                    DamagedFiles damaged, Problems& problems);
+                                    DamagedFiles damaged, Problems& problems, const SurveyCrew& crew = {});
+
+/// Shortens a list to its first `frames` frames; its inputs stay.
+void keep_first(FrameList& list, std::uint64_t frames);
 
 /// A flat byte form of a FrameList, for a broadcast.
 [[nodiscard]] std::vector<std::byte> serialise(const FrameList& list);
@@ -100,7 +126,12 @@ struct EncodedFrame {
   FrameStatus status = FrameStatus::missing;  ///< ok = `bytes` holds the frame, encoded as `storage` says
   Storage storage = Storage::tiff;
   kernels::PixelType type = kernels::PixelType::u16;
-  std::vector<std::byte> bytes;  ///< chunk_bslz4: the chunk; all others: decoded pixels, native byte order
+  std::span<const std::byte> bytes;  ///< chunk_bslz4: the chunk; all others: decoded pixels, native byte order
+
+  /// As the engines take it.
+  [[nodiscard]] kernels::EncodedFrame view() const {
+    return {bytes, storage == Storage::chunk_bslz4 ? kernels::Encoding::bslz4 : kernels::Encoding::raw};
+  }
 };
 
 /// Reads frames of a FrameList. One reader a process; it keeps the last few files open, never all.
@@ -114,10 +145,29 @@ class FrameReader {
   [[nodiscard]] const FrameList& list() const;
   [[nodiscard]] kernels::PixelType type_of(std::uint64_t frame) const;
 
-  /// Fetches frames [first, first + out.size()), reusing the buffers in `out`. Frames beyond the list are `missing`;
-  /// a chunk that was never written is `missing`; anything that cannot be read is `unreadable`, never an exception.
-  /// Calls HDF5: one thread at a time in a process; the byte reads inside use `threads` threads.
-  void fetch(std::uint64_t first, std::span<EncodedFrame> out, int threads = 1);
+  /// Where the bytes of some frames are to be found.
+  class Plan {
+   public:
+    /// Memory that read() needs.
+    [[nodiscard]] std::size_t bytes() const { return bytes_; }
+
+   private:
+    friend class FrameReader;
+    struct Job;
+    std::shared_ptr<std::vector<Job>> jobs_;
+    std::size_t bytes_ = 0;
+  };
+
+  /// Finds frames [first, first + count). Frames beyond the list are `missing`; a chunk that was never written is
+  /// `missing`; anything that cannot be read is `unreadable`, never an exception. Calls HDF5: one thread at a time in
+  /// a process.
+  [[nodiscard]] Plan plan(std::uint64_t first, std::size_t count);
+
+  /// Reads what was planned into `memory`, by `threads` threads; no HDF5. Each frame begins at a multiple of 64 bytes.
+  void read(const Plan& plan, std::span<std::byte> memory, std::span<EncodedFrame> out, int threads) const;
+
+  /// Both, into `memory`, which grows as it must.
+  void fetch(std::uint64_t first, std::span<EncodedFrame> out, std::vector<std::byte>& memory, int threads = 1);
 
  private:
   struct Impl;
@@ -127,6 +177,9 @@ class FrameReader {
 /// Decodes a fetched frame into `out` (rows * columns * size_of(type) bytes). Returns ok, or unreadable for a corrupt
 /// chunk, or wrong_shape for bytes of another size; never throws for bad data. Any thread.
 [[nodiscard]] FrameStatus decode(const EncodedFrame& frame, std::span<std::byte> out);
+
+/// What a decoder's verdict makes of a frame.
+[[nodiscard]] FrameStatus status_of(kernels::DecodeStatus status);
 
 /// An image's file and, where FILE::DATASET was given, its dataset. A file may have "::" in its name: one that exists
 /// as it stands is meant.

@@ -67,7 +67,7 @@ herr_t set_local(hid_t creation, hid_t type, hid_t) {
 /// Undoes plain bitshuffle, block by block; fewer than 8 elements left over at the end are stored as they are.
 void unshuffle(std::span<const std::byte> in, std::size_t element_size, std::size_t block_elements,
                std::span<std::byte> out) {
-  const kernels::SimdPath path = kernels::available_paths().back();
+  const kernels::SimdPath path = kernels::best_path();
   const std::size_t shuffled = in.size() / element_size / 8 * 8 * element_size;
   for (std::size_t first = 0; first < shuffled;) {
     const std::size_t bytes = std::min(block_elements * element_size, shuffled - first);

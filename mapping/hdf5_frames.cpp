@@ -190,6 +190,15 @@ struct Mapping {
   return mappings;
 }
 
+/// The number of a dataset's mappings; 0 when it is not virtual.
+[[nodiscard]] std::size_t virtual_mappings(hid_t dataset) {
+  const auto creation = own<PropertyList>(H5Dget_create_plist(dataset), "get a dataset's properties");
+  std::size_t count = 0;
+  if (H5Pget_layout(creation.get()) != H5D_VIRTUAL) return count;
+  check(H5Pget_virtual_count(creation.get(), &count), "count a virtual dataset's mappings");
+  return count;
+}
+
 // ---------------------------------------------------------------------------------------------------- discovery
 
 /// "data_000001" and the like: the number, nothing for other names.
@@ -409,141 +418,6 @@ class Discovery {
   const fs::path& name_;
 };
 
-// ---------------------------------------------------------------------------------------------------- runs
-
-/// Appends a run, joined to the last one when it goes on where that ends.
-void append(std::vector<FoundRun>& runs, FoundRun found) {
-  if (found.run.frames == 0) return;
-  if (!runs.empty()) {
-    FoundRun& last = runs.back();
-    if (last.run.file == found.run.file && last.run.dataset == found.run.dataset &&
-        last.run.storage == found.run.storage && last.run.type == found.run.type && last.rows == found.rows &&
-        last.columns == found.columns && last.run.first + last.run.frames == found.run.first) {
-      last.run.frames += found.run.frames;
-      return;
-    }
-  }
-  runs.push_back(std::move(found));
-}
-
-/// Turns datasets into runs, following virtual datasets to their sources; each source is opened once.
-class RunFinder {
- public:
-  RunFinder(DamagedFiles damaged, Problems& problems) : damaged_(damaged), problems_(problems) {}
-
-  /// Throws InputError when the dataset holds no frames.
-  [[nodiscard]] std::vector<FoundRun> runs_of(hid_t dataset, const std::string& where, int depth = 0) {
-    const DatasetDescription description = describe_dataset(dataset, where);
-    FoundRun whole;
-    whole.run = {file_of(dataset), path_of(dataset), description.storage, 0, description.frames, description.type};
-    whole.rows = description.rows;
-    whole.columns = description.columns;
-    std::vector<FoundRun> runs;
-    if (description.is_virtual) {
-      const VirtualMap map = virtual_map(dataset, description);
-      if (const bool resolved = follow(map, whole, where, depth, runs); resolved) return runs;
-      runs.clear();
-    }
-    append(runs, std::move(whole));
-    return runs;
-  }
-
- private:
-  struct Source {
-    std::string why;  ///< Why it cannot be opened; "" when it can.
-    std::vector<FoundRun> runs;
-    std::uint64_t frames = 0;
-  };
-
-  const Source& source(const VirtualPiece& piece, int depth) {
-    const auto [place, fresh] = sources_.try_emplace({piece.file.string(), piece.dataset});
-    Source& found = place->second;
-    if (!fresh) return found;
-    try {
-      const File file = open_for_reading(piece.file);
-      const Dataset dataset = open_dataset(file.get(), piece.file, piece.dataset);
-      if (depth >= max_virtual_depth) throw InputError("virtual datasets are nested too deeply");
-      try {
-        found.runs = runs_of(dataset.get(), shown(piece.file, piece.dataset), depth + 1);
-      } catch (const InputError&) {
-        found.runs.clear();  // It is there, but no frames by itself: a part of frames, perhaps.
-      }
-      for (const FoundRun& run : found.runs) found.frames += run.run.frames;
-    } catch (const Error& error) {
-      found.why = error.what();
-    }
-    return found;
-  }
-
-  /// Appends the runs behind a virtual dataset; false when frames must be read through HDF5. Tells broken sources.
-  [[nodiscard]] bool follow(const VirtualMap& map, const FoundRun& whole, const std::string& where, int depth,
-                            std::vector<FoundRun>& runs) {
-    bool resolved = map.whole_frames;
-    std::set<const Source*> told;
-    for (const VirtualPiece& piece : map.pieces) {
-      if (piece.pattern) continue;
-      const Source& from = source(piece, depth);
-      if (!from.why.empty()) {
-        if (damaged_ == DamagedFiles::refuse && told.insert(&from).second) {
-          problems_.add(fmt::format("{}: a source of this virtual dataset cannot be read: {}", where, from.why));
-        }
-        continue;
-      }
-      for (const FoundRun& run : from.runs) {
-        if (run.rows != 0 && (run.rows != whole.rows || run.columns != whole.columns)) resolved = false;
-      }
-      if (from.runs.empty()) resolved = false;
-    }
-    if (!resolved) return false;
-
-    std::uint64_t next = 0;
-    const auto fill_gap = [&](std::uint64_t end) {  // No source: the reader finds nothing there.
-      if (end <= next) return;
-      FoundRun gap = whole;
-      gap.run.first = next;
-      gap.run.frames = end - next;
-      append(runs, std::move(gap));
-    };
-    for (const VirtualPiece& piece : map.pieces) {
-      fill_gap(piece.first);
-      next = piece.first + piece.frames;
-      append_slice(piece, source(piece, depth), whole, where, runs);
-    }
-    fill_gap(whole.run.frames);
-    return true;
-  }
-
-  void append_slice(const VirtualPiece& piece, const Source& from, const FoundRun& whole, const std::string& where,
-                    std::vector<FoundRun>& runs) {
-    const std::uint64_t end = piece.source_first + piece.frames;
-    std::uint64_t position = 0;
-    for (const FoundRun& run : from.runs) {
-      const std::uint64_t low = std::max(position, piece.source_first);
-      const std::uint64_t high = std::min(position + run.run.frames, end);
-      if (low < high) {
-        FoundRun part = run;
-        part.run.first += low - position;
-        part.run.frames = high - low;
-        append(runs, std::move(part));
-      }
-      position += run.run.frames;
-    }
-    const std::uint64_t behind = std::max(position, piece.source_first);
-    if (behind >= end) return;
-    if (from.why.empty() && damaged_ == DamagedFiles::refuse) {
-      problems_.add(fmt::format("{}: its source {} holds {} frames, expected {}", where,
-                                shown(piece.file, piece.dataset), from.frames, end));
-    }
-    FoundRun lost;
-    lost.run = {piece.file, piece.dataset, Storage::hdf5, behind, end - behind, whole.run.type};
-    append(runs, std::move(lost));
-  }
-
-  DamagedFiles damaged_;
-  Problems& problems_;
-  std::map<std::pair<std::string, std::string>, Source> sources_;
-};
-
 [[nodiscard]] bool is_complete(const fs::path& file, const std::string& path, int depth) {
   if (depth > max_virtual_depth) return false;
   try {
@@ -648,6 +522,150 @@ VirtualMap virtual_map(hid_t dataset, const DatasetDescription& description) {
   return map;
 }
 
+void append(std::vector<FoundRun>& runs, FoundRun found) {
+  if (found.run.frames == 0) return;
+  if (!runs.empty()) {
+    FoundRun& last = runs.back();
+    if (last.run.file == found.run.file && last.run.dataset == found.run.dataset &&
+        last.run.storage == found.run.storage && last.run.type == found.run.type && last.rows == found.rows &&
+        last.columns == found.columns && last.run.first + last.run.frames == found.run.first) {
+      last.run.frames += found.run.frames;
+      return;
+    }
+  }
+  runs.push_back(std::move(found));
+}
+
+std::vector<FoundRun> RunFinder::runs_of(hid_t dataset, const std::string& where, int depth) {
+  const DatasetDescription description = describe_dataset(dataset, where);
+  FoundRun whole;
+  whole.run = {file_of(dataset), path_of(dataset), description.storage, 0, description.frames, description.type};
+  whole.rows = description.rows;
+  whole.columns = description.columns;
+  std::vector<FoundRun> runs;
+  if (description.is_virtual) {
+    const VirtualMap map = virtual_map(dataset, description);
+    if (depth == 0 && ask_) foresee(map);
+    if (const bool resolved = follow(map, whole, where, depth, runs); resolved) return runs;
+    runs.clear();
+  }
+  append(runs, std::move(whole));
+  return runs;
+}
+
+/// Has all sources of a virtual dataset looked at together.
+void RunFinder::foresee(const VirtualMap& map) {
+  std::vector<SourceName> names;
+  std::set<SourceName> seen;
+  for (const VirtualPiece& piece : map.pieces) {
+    SourceName name{piece.file, piece.dataset};
+    if (!piece.pattern && !sources_.contains(name) && seen.insert(name).second) names.push_back(std::move(name));
+  }
+  if (names.empty()) return;
+  std::vector<SourceRuns> found = ask_(names);
+  ANNULUS_EXPECT(found.size() == names.size());
+  for (std::size_t index = 0; index < names.size(); ++index) {
+    foreseen_.insert_or_assign(std::move(names[index]), std::move(found[index]));
+  }
+}
+
+SourceRuns RunFinder::look_at(const SourceName& name, int depth) {
+  SourceRuns found;
+  const std::size_t before = problems_.messages().size();
+  try {
+    const File file = open_for_reading(name.file);
+    const Dataset dataset = open_dataset(file.get(), name.file, name.dataset);
+    if (depth >= max_virtual_depth) throw InputError("virtual datasets are nested too deeply");
+    try {
+      found.runs = runs_of(dataset.get(), shown(name.file, name.dataset), depth + 1);
+    } catch (const InputError&) {
+      found.runs.clear();  // It is there, but no frames by itself: a part of frames, perhaps.
+    }
+    for (const FoundRun& run : found.runs) found.frames += run.run.frames;
+  } catch (const Error& error) {
+    found.why = error.what();
+  }
+  const std::vector<std::string>& messages = problems_.messages();
+  found.problems.assign(messages.begin() + static_cast<std::ptrdiff_t>(before), messages.end());
+  return found;
+}
+
+const SourceRuns& RunFinder::source(const VirtualPiece& piece, int depth) {
+  const auto [place, fresh] = sources_.try_emplace({piece.file, piece.dataset});
+  if (!fresh) return place->second;
+  if (const auto known = foreseen_.find(place->first); known != foreseen_.end()) {
+    place->second = std::move(known->second);
+    for (const std::string& problem : place->second.problems) problems_.add(problem);
+  } else {
+    place->second = look_at(place->first, depth);
+  }
+  return place->second;
+}
+
+/// Appends the runs behind a virtual dataset; false when frames must be read through HDF5. Tells broken sources.
+bool RunFinder::follow(const VirtualMap& map, const FoundRun& whole, const std::string& where, int depth,
+                       std::vector<FoundRun>& runs) {
+  bool resolved = map.whole_frames;
+  std::set<const SourceRuns*> told;
+  for (const VirtualPiece& piece : map.pieces) {
+    if (piece.pattern) continue;
+    const SourceRuns& from = source(piece, depth);
+    if (!from.why.empty()) {
+      if (damaged_ == DamagedFiles::refuse && told.insert(&from).second) {
+        problems_.add(fmt::format("{}: a source of this virtual dataset cannot be read: {}", where, from.why));
+      }
+      continue;
+    }
+    for (const FoundRun& run : from.runs) {
+      if (run.rows != 0 && (run.rows != whole.rows || run.columns != whole.columns)) resolved = false;
+    }
+    if (from.runs.empty()) resolved = false;
+  }
+  if (!resolved) return false;
+
+  std::uint64_t next = 0;
+  const auto fill_gap = [&](std::uint64_t end) {  // No source: the reader finds nothing there.
+    if (end <= next) return;
+    FoundRun gap = whole;
+    gap.run.first = next;
+    gap.run.frames = end - next;
+    append(runs, std::move(gap));
+  };
+  for (const VirtualPiece& piece : map.pieces) {
+    fill_gap(piece.first);
+    next = piece.first + piece.frames;
+    append_slice(piece, source(piece, depth), whole, where, runs);
+  }
+  fill_gap(whole.run.frames);
+  return true;
+}
+
+void RunFinder::append_slice(const VirtualPiece& piece, const SourceRuns& from, const FoundRun& whole,
+                             const std::string& where, std::vector<FoundRun>& runs) {
+  const std::uint64_t end = piece.source_first + piece.frames;
+  std::uint64_t position = 0;
+  for (const FoundRun& run : from.runs) {
+    const std::uint64_t low = std::max(position, piece.source_first);
+    const std::uint64_t high = std::min(position + run.run.frames, end);
+    if (low < high) {
+      FoundRun part = run;
+      part.run.first += low - position;
+      part.run.frames = high - low;
+      append(runs, std::move(part));
+    }
+    position += run.run.frames;
+  }
+  const std::uint64_t behind = std::max(position, piece.source_first);
+  if (behind >= end) return;
+  if (from.why.empty() && damaged_ == DamagedFiles::refuse) {
+    problems_.add(fmt::format("{}: its source {} holds {} frames, expected {}", where, shown(piece.file, piece.dataset),
+                              from.frames, end));
+  }
+  FoundRun lost;
+  lost.run = {piece.file, piece.dataset, Storage::hdf5, behind, end - behind, whole.run.type};
+  append(runs, std::move(lost));
+}
+
 bool is_complete(const fs::path& file, const std::string& dataset) { return is_complete(file, dataset, 0); }
 
 FrameDatasets locate_frames(hid_t file, const fs::path& name, const std::string& wanted) {
@@ -655,20 +673,35 @@ FrameDatasets locate_frames(hid_t file, const fs::path& name, const std::string&
   return wanted.empty() ? discovery.search() : discovery.given(wanted);
 }
 
-FoundFrames find_frames(const fs::path& file, const std::string& dataset, DamagedFiles damaged, Problems& problems) {
+FoundFrames find_frames(const fs::path& file, const std::string& dataset, DamagedFiles damaged, VirtualSources sources,
+                        Problems& problems) {
   FoundFrames found;
-  const auto look_into = [&](const std::string& path, hid_t opened, RunFinder& finder) {
-    const Dataset each = open_dataset(opened, file, path);
-    for (FoundRun& run : finder.runs_of(each.get(), shown(file, path))) append(found.runs, std::move(run));
-  };
   problems.collect([&] {
     const File opened = open_for_reading(file);
     FrameDatasets datasets = as_input(file, [&] { return locate_frames(opened.get(), file, dataset); });
     found.input = std::move(datasets.input);
-    RunFinder finder(damaged, problems);
-    for (const std::string& path : datasets.paths) {
-      problems.collect([&] { as_input(file, [&] { look_into(path, opened.get(), finder); }); });
-    }
+    found.paths = std::move(datasets.paths);
+    if (found.paths.size() > 1) return;
+    DatasetRuns only = find_runs(file, opened.get(), found.paths.front(), damaged, sources, problems);
+    found.runs = std::move(only.runs);
+    if (!only.postponed) found.paths.clear();
+  });
+  return found;
+}
+
+DatasetRuns find_runs(const fs::path& file, hid_t opened, const std::string& path, DamagedFiles damaged,
+                      VirtualSources sources, Problems& problems, const AskSources& ask) {
+  DatasetRuns found;
+  problems.collect([&] {
+    as_input(file, [&] {
+      const Dataset dataset = open_dataset(opened, file, path);
+      if (sources == VirtualSources::postpone && virtual_mappings(dataset.get()) > 1) {
+        found.postponed = true;
+        return;
+      }
+      RunFinder finder(damaged, problems, ask);
+      for (FoundRun& run : finder.runs_of(dataset.get(), shown(file, path))) append(found.runs, std::move(run));
+    });
   });
   return found;
 }

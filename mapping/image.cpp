@@ -316,9 +316,10 @@ constexpr std::uint64_t max_edf_header = 1 << 20;  // Real ones are 0.5 to 32 Ki
   image.frames = frames;
   if (frames == 1) image.type = reader.type_of(0);
   std::vector<EncodedFrame> encoded(1);
+  std::vector<std::byte> memory;
   std::vector<std::byte> pixels;
   for (std::uint64_t frame = 0; frame < frames; ++frame) {
-    reader.fetch(frame, encoded);
+    reader.fetch(frame, encoded, memory);
     pixels.resize(reader.list().pixels() * kernels::size_of(reader.type_of(frame)));
     if (const FrameStatus status = decode(encoded[0], pixels); status != FrameStatus::ok) {
       throw InputError(fmt::format("{}: image {} of {} is {}", url, frame, frames, name_of(status)));

@@ -35,6 +35,7 @@ struct ImageFrames::Impl {
   std::optional<FrameReader> reader;  // of TIFF and HDF5
   Image image;                        // of all others
   std::vector<EncodedFrame> encoded;  // the frames of one read()
+  std::vector<std::byte> memory;      // their bytes
 
   explicit Impl(const std::string& image_url) : url(image_url) {
     const auto [file, dataset] = split_url(url);
@@ -96,7 +97,7 @@ std::uint64_t ImageFrames::read(std::uint64_t first, std::uint64_t most, Decoded
   const std::size_t frame_bytes = reader.list().pixels() * kernels::size_of(out.type);
   out.pixels.resize(count * frame_bytes);
   impl_->encoded.resize(count);
-  reader.fetch(first, impl_->encoded);
+  reader.fetch(first, impl_->encoded, impl_->memory);
   for (std::uint64_t index = 0; index < count; ++index) {
     // Good frames close up: a bad one's place is taken by the next.
     const std::span<std::byte> place(out.pixels.data() + out.numbers.size() * frame_bytes, frame_bytes);

@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <string_view>
 #include <system_error>
 
 #include "base/errors.hpp"
+#include "mapping/frame_source.hpp"
 
 namespace annulus::mapping {
 
@@ -62,6 +64,15 @@ FileFormat format_of(const InputFile& file) {
     if (read_head(offset) && starts_with(hdf5_signature)) return FileFormat::hdf5;
   }
   return FileFormat::unknown;
+}
+
+std::optional<FileState> file_state(const std::filesystem::path& file) {
+  std::error_code error;
+  const std::uintmax_t bytes = std::filesystem::file_size(file, error);
+  if (error) return std::nullopt;
+  const std::filesystem::file_time_type changed = std::filesystem::last_write_time(file, error);
+  if (error) return std::nullopt;
+  return FileState{bytes, std::chrono::duration_cast<std::chrono::nanoseconds>(changed.time_since_epoch()).count()};
 }
 
 bool read_exactly(int descriptor, std::uint64_t offset, std::span<std::byte> out) noexcept {

@@ -98,7 +98,11 @@ std::string pattern_text(const PatternDescription& description, const Pattern& p
 // ---------------------------------------------------------------------------------------------------- HDF5
 
 /// The names of NXazint1d and NXazint2d for quantities and units; those that they do not have stay ours.
-std::string long_name_of(const std::string& radial_name) { return radial_name == "2th" ? "2theta" : radial_name; }
+std::string long_name_of(const PatternDescription& description) {
+  if (description.radial_name == "2th") return "2theta";
+  if (description.radial_name == "q" || description.radial_label.empty()) return description.radial_name;
+  return description.radial_label;
+}
 
 std::string nexus_unit(const std::string& unit) {
   static const std::pair<std::string_view, std::string_view> names[] = {
@@ -141,9 +145,12 @@ void write_data(hid_t entry, const PatternDescription& description, std::span<co
                        cakes ? std::vector<std::string>{".", "azimuthal_axis", "radial_axis"}
                              : std::vector<std::string>{".", "radial_axis"});
   nexus::set_attribute(data.get(), "interpretation", cakes ? "image" : "spectrum");
-  write_axis(data.get(), "radial_axis", description.radial, long_name_of(description.radial_name),
+  write_axis(data.get(), "radial_axis", description.radial, long_name_of(description),
              nexus_unit(description.radial_unit));
-  if (cakes) write_axis(data.get(), "azimuthal_axis", description.azimuthal, "azimuthal bin center", "degrees");
+  if (cakes) {
+    write_axis(data.get(), "azimuthal_axis", description.azimuthal, description.azimuthal_label,
+               nexus_unit(description.azimuthal_unit));
+  }
   write_patterns(data.get(), "I", description, patterns, &Pattern::intensity, "intensity");
   if (!patterns.front().sem.empty()) {
     write_patterns(data.get(), "I_errors", description, patterns, &Pattern::sem, "estimated errors on intensity");

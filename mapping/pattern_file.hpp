@@ -18,10 +18,13 @@ struct PatternDescription {
   std::string unit;               ///< as the user names it: "2th_deg"
   std::string radial_name;        ///< "2th", "q", "r"
   std::string radial_unit;        ///< "deg", "nm^-1", ...; "" = none
+  std::string radial_label;       ///< for plots; "" = radial_name
   std::vector<double> radial;     ///< [bins] centres in radial_unit
-  std::vector<double> azimuthal;  ///< [azimuthal bins] centres in degrees; empty = patterns of all azimuths
-  std::string poni_text;          ///< geometry as a PONI file
-  std::string poni_json;          ///< the same as pyFAI's dictionary
+  std::vector<double> azimuthal;  ///< [azimuthal bins] centres in azimuthal_unit; empty = patterns of all azimuths
+  std::string azimuthal_unit = "deg";
+  std::string azimuthal_label = "azimuthal bin center";  ///< for plots
+  std::string poni_text;                                 ///< geometry as a PONI file
+  std::string poni_json;                                 ///< the same as pyFAI's dictionary
   std::optional<double> wavelength_m;
   std::optional<double> energy_kev;  ///< of the photons, with the wavelength
   std::string mask;                  ///< the mask's files; "" = none, "from detector" = the detector's own

@@ -47,7 +47,6 @@ constexpr std::uint64_t mapping_bytes = 256;
 
 /// pyFAI's name and label of the azimuthal axis.
 constexpr const char* azimuthal_name = "azimuthal";
-constexpr const char* azimuthal_label = "Azimuthal angle $\\chi$ ($^{o}$)";
 
 /// Reading all of `map` through one mapping a channel reads every page of the volume once per channel. Up to this many
 /// bytes that takes 3 to 4 s (4.5 GB/s from page cache); beyond it `intensity` is the signal: see DESIGN.md, Volume.
@@ -209,7 +208,9 @@ void write_result(hid_t process, const VolumeDescription& description, const std
   add_axis("slow", scan.slow_axis.positions, scan.slow_axis.name, scan.slow_axis.units);
   add_axis("fast", scan.fast_axis.positions, scan.fast_axis.name, scan.fast_axis.units);
   add_axis(description.radial_name, description.radial, description.radial_label, description.radial_unit);
-  if (!description.azimuthal.empty()) add_axis(azimuthal_name, description.azimuthal, azimuthal_label, "deg");
+  if (!description.azimuthal.empty()) {
+    add_axis(azimuthal_name, description.azimuthal, description.azimuthal_label, description.azimuthal_unit);
+  }
 
   const hdf5::Dataset map_ptr = nexus::write_array<std::int32_t>(result.get(), "map_ptr", frame_pointers(scan), grid);
   nexus::set_attribute(map_ptr.get(), "interpretation", "image");
@@ -309,6 +310,11 @@ void write_process(hid_t entry, const fs::path& target, const VolumeDescription&
   const hdf5::Group configuration = nexus::make_group(process.get(), "configuration", "NXnote");
   nexus::write_text(configuration.get(), "type", "text/json");
   nexus::write_text(configuration.get(), "data", description.configuration_json);
+  if (!description.calibration_json.empty()) {
+    const hdf5::Group calibration = nexus::make_group(process.get(), "calibration", "NXnote");
+    nexus::write_text(calibration.get(), "type", "text/json");
+    nexus::write_text(calibration.get(), "data", description.calibration_json);
+  }
 
   const hdf5::Group source = nexus::make_group(process.get(), "source", "NXcollection");
   link_inputs(source.get(), description, folder_of(target));

@@ -27,13 +27,16 @@ struct VolumeDescription {
   std::string radial_unit;        ///< "deg", "nm^-1", ...
   std::string radial_label;       ///< for plots
   std::vector<double> radial;     ///< [bins] in radial_unit
-  std::vector<double> azimuthal;  ///< [azimuthal bins] degrees; empty = patterns of all azimuths, no such dimension
-  bool errors = false;            ///< with the standard error of the mean
-  bool std = false;               ///< with the standard deviation
-  std::vector<double> monitor;    ///< [slow * fast], as used; 1 where there is none
+  std::vector<double> azimuthal;  ///< [azimuthal bins] in azimuthal_unit; empty = no such dimension
+  std::string azimuthal_unit = "deg";
+  std::string azimuthal_label = "Azimuthal angle $\\chi$ ($^{o}$)";  ///< for plots
+  bool errors = false;                                               ///< with the standard error of the mean
+  bool std = false;                                                  ///< with the standard deviation
+  std::vector<double> monitor;                                       ///< [slow * fast], as used; 1 where there is none
   std::vector<FrameList::Input> inputs;
   std::string mask_file;           ///< FILE or FILE::DATASET of the mask, as read_image() takes it; "" = none
   std::string configuration_json;  ///< pyFAI's worker configuration: poni dictionary, unit, nbpt_rad, shape, ...
+  std::string calibration_json;    ///< evidence of the calibration that gave the geometry; "" = none was made
   std::string command_line;
   std::string version;
   std::string fingerprint;  ///< identifies input and settings: a resumed run must have the same

@@ -16,6 +16,8 @@
 #include <optional>
 #include <thread>
 
+#include "kernels/lz4_block.hpp"
+
 namespace annulus::driver {
 namespace {
 using mapping::FrameStatus;
@@ -33,12 +35,13 @@ struct BatchPlan {
 /// A batch on its way; its buffers are used again and again.
 struct Batch {
   BatchPlan plan;
-  std::vector<mapping::EncodedFrame> encoded;
-  std::unique_ptr<std::byte[]> decoded;  ///< [points, pixels] of `type`; not zeroed, its pages come with the decoders
-  std::size_t decoded_bytes = 0;
-  std::vector<FrameStatus> status;  ///< [points]
+  std::vector<mapping::EncodedFrame> encoded;  ///< [points]
+  std::vector<FrameStatus> status;             ///< [points]
   kernels::PixelType type = kernels::PixelType::u16;
-  bool is_decoded = false;
+  // Of the points that go through the engine:
+  std::vector<std::uint64_t> points;
+  std::vector<kernels::EncodedFrame> frames;
+  std::vector<double> monitor;
 };
 
 /// Patterns of some frames, one behind the other; without errors or standard deviations those are empty.
@@ -114,37 +117,36 @@ class Pipeline {
         counter_(counter),
         progress_(progress),
         reader_(experiment.frames),
-        threads_(experiment.compute.threads > 0 ? experiment.compute.threads : omp_get_max_threads()),
-        loader_decodes_(integrator.engine().backend() == kernels::Backend::opencl) {}
+        threads_(experiment.compute.threads > 0 ? experiment.compute.threads : omp_get_max_threads()) {}
 
   Statistics run() {
     const double start = now_s();
-    Batch present;
-    Batch next;
-    const auto load = [this](Batch& batch) {
-      fetch(batch);
-      if (loader_decodes_) decode(batch);
-    };
-    bool more = plan_next(present.plan);
-    if (more) load(present);
-    while (more) {
-      const bool another = plan_next(next.plan);
-      std::future<void> loaded;
-      if (another) loaded = loader_.start([&load, &next] { load(next); });
-      // The loader works on `next`: it must have ended before an exception may unwind the batches.
+    batches_.resize(integrator_.slots());
+    // Batch k is started in slot k modulo the slots when it was loaded, and batch k + 1 is loaded meanwhile. Then batch
+    // k - ahead is collected, which empties the slot that the batch after the next will need.
+    const std::uint64_t slots = batches_.size();
+    const std::uint64_t ahead = slots - 2;
+    std::uint64_t collected = 0;
+    bool more = plan_next(batches_[0].plan);
+    std::future<void> loaded;
+    if (more) loaded = start_loading(0);
+    for (std::uint64_t number = 0; more; ++number) {
+      // The loader must have ended before an exception may unwind what it works on.
       try {
-        if (!present.is_decoded) decode(present);
-        integrate(present);
-        if (present.plan.last) write(present.plan.block);
+        loaded.get();
+        submit(number % slots);
+        const std::size_t next = (number + 1) % slots;
+        more = plan_next(batches_[next].plan);
+        if (more) loaded = start_loading(next);
+        if (number >= ahead) collect(collected++ % slots);
+        for (; !more && collected <= number; ++collected) collect(collected % slots);
       } catch (...) {
-        if (another) loaded.wait();
+        if (loaded.valid()) loaded.wait();
         throw;
       }
-      if (another) loaded.get();
-      std::swap(present, next);
-      more = another;
     }
     statistics_.total_s = now_s() - start;
+    statistics_.fetch_s = fetch_s_;
     return statistics_;
   }
 
@@ -190,92 +192,91 @@ class Pipeline {
     return line * scan.fast + (backwards ? scan.fast - 1 - step : step);
   }
 
-  void fetch(Batch& batch) {
+  [[nodiscard]] std::future<void> start_loading(std::size_t slot) {
+    return loader_.start([this, slot] { load(slot); });
+  }
+
+  /// Reads a batch into its slot's memory.
+  void load(std::size_t slot) {
     const double start = now_s();
+    Batch& batch = batches_[slot];
     const BatchPlan& plan = batch.plan;
-    batch.is_decoded = false;
-    batch.encoded.resize(plan.points);
-    batch.status.resize(plan.points);
+    batch.encoded.assign(plan.points, {});
     const std::int64_t first = frame_of(plan.block, plan.first);
     const std::uint64_t before =
         std::min<std::uint64_t>(plan.points, first < 0 ? static_cast<std::uint64_t>(-first) : 0);
-    for (std::uint64_t point = 0; point < before; ++point) batch.encoded[point].status = FrameStatus::missing;
-    batch.type = type_of(first);
-    if (before < plan.points) {
+    batch.type = type_of(first + static_cast<std::int64_t>(before));
+    const std::span<mapping::EncodedFrame> existing = std::span(batch.encoded).subspan(before);
+    mapping::FrameReader::Plan where;
+    if (!existing.empty()) {
       // HDF5 takes one thread at a time: not while the other one writes.
       const std::lock_guard lock(hdf5_);
-      reader_.fetch(static_cast<std::uint64_t>(first + static_cast<std::int64_t>(before)),
-                    std::span(batch.encoded).subspan(before), threads_);
+      where = reader_.plan(static_cast<std::uint64_t>(first + static_cast<std::int64_t>(before)), existing.size());
     }
-    fetch_s_ += now_s() - start;
+    const std::span<std::byte> memory = integrator_.staging(slot, where.bytes() + kernels::lz4_slack);
+    if (!existing.empty()) reader_.read(where, memory, existing, threads_);
+    fetch_s_ = fetch_s_ + (now_s() - start);
   }
 
-  void decode(Batch& batch) {
+  /// Hands the good frames of a loaded batch to the engine.
+  void submit(std::size_t slot) {
     const double start = now_s();
-    const std::size_t frame_bytes = reader_.list().pixels() * kernels::size_of(batch.type);
-    if (batch.decoded_bytes < batch.plan.points * frame_bytes) {
-      batch.decoded_bytes = batch.plan.points * frame_bytes;
-      batch.decoded = std::make_unique_for_overwrite<std::byte[]>(batch.decoded_bytes);
-    }
-    const auto points = static_cast<std::int64_t>(batch.plan.points);
-#pragma omp parallel for num_threads(threads_) schedule(dynamic, 1)
-    for (std::int64_t point = 0; point < points; ++point) {
-      const auto index = static_cast<std::size_t>(point);
-      batch.status[index] =
-          batch.encoded[index].status == FrameStatus::ok
-              ? mapping::decode(batch.encoded[index], {batch.decoded.get() + index * frame_bytes, frame_bytes})
-              : batch.encoded[index].status;
-    }
+    Batch& batch = batches_[slot];
+    batch.status.resize(batch.plan.points);
+    batch.points.clear();
+    batch.frames.clear();
+    batch.monitor.clear();
     for (std::uint64_t point = 0; point < batch.plan.points; ++point) {
       const double monitor = monitor_of(batch.plan, point);
-      const bool valid = std::isfinite(monitor) && monitor > 0.0;
-      if (batch.status[point] == FrameStatus::ok && !valid) batch.status[point] = FrameStatus::monitor_invalid;
+      batch.status[point] = batch.encoded[point].status;
+      if (batch.status[point] != FrameStatus::ok) continue;
+      if (!std::isfinite(monitor) || monitor <= 0.0) {
+        batch.status[point] = FrameStatus::monitor_invalid;
+        continue;
+      }
+      batch.points.push_back(point);
+      batch.frames.push_back(batch.encoded[point].view());
+      batch.monitor.push_back(monitor);
     }
-    batch.is_decoded = true;
-    decode_s_ += now_s() - start;
+    if (!batch.frames.empty()) {
+      integrator_.submit(slot, {batch.type, reader_.list().pixels(), batch.frames}, batch.monitor,
+                         {integrator_.has_errors(), experiment_.std});
+    }
+    statistics_.integrate_s += now_s() - start;
   }
 
   [[nodiscard]] double monitor_of(const BatchPlan& plan, std::uint64_t point) const {
     return experiment_.monitor[plan.block.first * experiment_.scan.fast + cell_of(plan.block, plan.first + point)];
   }
 
-  /// Integrates the batch's good frames and puts the results in their places of the block.
-  void integrate(const Batch& batch) {
+  /// Waits for a batch, puts its results in their places of the block, and writes a block that is complete.
+  void collect(std::size_t slot) {
     const double start = now_s();
+    Batch& batch = batches_[slot];
     const BatchPlan& plan = batch.plan;
     const std::size_t points = plan.block.lines * experiment_.scan.fast;
+    const std::size_t rows = integrator_.rows();
     if (plan.first == 0) {
-      block_.fill(points * integrator_.rows(), integrator_.has_errors(), experiment_.std,
-                  std::numeric_limits<float>::quiet_NaN());
+      block_.fill(points * rows, integrator_.has_errors(), experiment_.std, std::numeric_limits<float>::quiet_NaN());
       block_status_.assign(points, FrameStatus::not_processed);
+    }
+    if (!batch.frames.empty()) {
+      results_.resize(batch.frames.size() * rows, integrator_.has_errors(), experiment_.std);
+      decoded_.resize(batch.frames.size());
+      integrator_.collect(slot, {results_.intensity, results_.sem, results_.std}, decoded_);
+      for (std::size_t frame = 0; frame < batch.frames.size(); ++frame) {
+        const std::uint64_t point = batch.points[frame];
+        batch.status[point] = mapping::status_of(decoded_[frame]);
+        if (batch.status[point] != FrameStatus::ok) continue;
+        block_.take(cell_of(plan.block, plan.first + point) * rows, results_, frame * rows, rows);
+      }
     }
     for (std::uint64_t point = 0; point < plan.points; ++point) {
       block_status_[cell_of(plan.block, plan.first + point)] = batch.status[point];
       ++statistics_.frames[static_cast<std::size_t>(batch.status[point])];
     }
-    const std::size_t frame_bytes = reader_.list().pixels() * kernels::size_of(batch.type);
-    std::uint64_t begin = 0;
-    while (begin < plan.points) {
-      std::uint64_t end = begin;
-      while (end < plan.points && batch.status[end] == FrameStatus::ok) ++end;
-      if (end > begin) integrate_run(batch, begin, end, frame_bytes);
-      begin = end + 1;
-    }
     statistics_.integrate_s += now_s() - start;
-  }
-
-  void integrate_run(const Batch& batch, std::uint64_t begin, std::uint64_t end, std::size_t frame_bytes) {
-    const std::size_t rows = integrator_.rows();
-    const std::size_t frames = end - begin;
-    monitor_.resize(frames);
-    for (std::size_t frame = 0; frame < frames; ++frame) monitor_[frame] = monitor_of(batch.plan, begin + frame);
-    run_.resize(frames * rows, integrator_.has_errors(), experiment_.std);
-    integrator_.integrate({batch.decoded.get() + begin * frame_bytes, batch.type, frames, reader_.list().pixels()},
-                          monitor_, {run_.intensity, run_.sem, run_.std});
-    for (std::size_t frame = 0; frame < frames; ++frame) {
-      const std::uint64_t cell = cell_of(batch.plan.block, batch.plan.first + begin + frame);
-      block_.take(cell * rows, run_, frame * rows, rows);
-    }
+    if (plan.last) write(plan.block);
   }
 
   void write(const LineBlock& block) {
@@ -283,8 +284,6 @@ class Pipeline {
     const std::lock_guard lock(hdf5_);
     writer_.write(block.first * experiment_.scan.fast, {block_.intensity, block_.sem, block_.std, block_status_});
     statistics_.write_s += now_s() - start;
-    statistics_.fetch_s = fetch_s_;
-    statistics_.decode_s = decode_s_;
   }
 
   const Experiment& experiment_;
@@ -294,17 +293,16 @@ class Pipeline {
   Progress& progress_;
   mapping::FrameReader reader_;
   int threads_;
-  bool loader_decodes_;
 
   std::optional<LineBlock> claimed_;
   std::uint64_t claimed_done_ = 0;
   std::mutex hdf5_;
-  std::vector<double> monitor_;
-  Results run_;    // [frames of a run, rows]
-  Results block_;  // [points of the block, rows]
+  std::vector<Batch> batches_;                  // [slots]
+  Results results_;                             // [frames of a batch, rows]
+  std::vector<kernels::DecodeStatus> decoded_;  // [frames of a batch]
+  Results block_;                               // [points of the block, rows]
   std::vector<FrameStatus> block_status_;
   std::atomic<double> fetch_s_ = 0.0;
-  std::atomic<double> decode_s_ = 0.0;
   Statistics statistics_;
   LoaderThread loader_;  // last: ends before what it works on
 };

@@ -1,7 +1,7 @@
 // A rank's way through its share of the scan: claim lines, fetch, decode, integrate, write.
 //
-// The next batch is fetched by a loader thread while the present one is integrated; with a device that computes by
-// itself the loader decodes too. Nothing here is collective but the end.
+// Batches go through the engine's slots: one is read by a loader thread, straight into the slot's memory, while others
+// are decoded and integrated, and the results of a third are written. Nothing here is collective.
 #pragma once
 
 #include <mpi.h>
@@ -20,8 +20,7 @@ namespace annulus::driver {
 /// What a rank did, and how long each stage kept it busy (wall time of the thread that did it).
 struct Statistics {
   double fetch_s = 0.0;
-  double decode_s = 0.0;
-  double integrate_s = 0.0;
+  double integrate_s = 0.0;  ///< decoding included; with a device that works by itself: waiting for it
   double write_s = 0.0;
   double total_s = 0.0;
   std::array<std::uint64_t, 6> frames{};  ///< by FrameStatus

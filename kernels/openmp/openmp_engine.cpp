@@ -4,9 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <utility>
 #include <variant>
 
 #include "kernels/bin_statistics.hpp"
+#include "kernels/openmp/counts_product.hpp"
 #include "kernels/openmp/matrix_builder.hpp"
 #include "kernels/openmp/tile_product.hpp"
 #include "kernels/openmp/tiled_matrix.hpp"
@@ -18,6 +23,27 @@ namespace {
 /// Fixed by the number of bins alone, since the order of summation follows from it; large outputs get fewer, for
 /// memory.
 constexpr std::size_t segments_for(std::size_t bins) { return bins <= 8192 ? 8 : 1; }
+
+/// Keeps what is thrown inside a parallel loop, which nothing may leave.
+class ParallelErrors {
+ public:
+  template <typename Action>
+  void guard(Action&& action) noexcept {
+    try {
+      action();
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      if (!first_) first_ = std::current_exception();
+    }
+  }
+  void rethrow() {
+    if (first_) std::rethrow_exception(std::exchange(first_, nullptr));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::exception_ptr first_;
+};
 
 /// Which sums a product needs.
 struct SumsWanted {
@@ -72,13 +98,13 @@ class OpenmpEngine final : public Engine {
   BinAxes build_matrix(const MatrixSpec& spec) override {
     BinAxes axes;
     matrix_ = openmp::build_matrix(spec, threads_, axes);
-    rows_ = {};
+    forget_matrix();
     return axes;
   }
 
   void set_matrix(CsrMatrix matrix) override {
     matrix_ = TiledMatrix(matrix, threads_);
-    rows_ = {};
+    forget_matrix();
   }
 
   [[nodiscard]] CsrMatrix matrix() const override { return matrix_.csr(); }
@@ -97,6 +123,7 @@ class OpenmpEngine final : public Engine {
       return;
     }
 
+    if (works_by_counts() && counts_.tiles() == 0) counts_ = CountsProduct(matrix_, threads_);
     const std::size_t bins = matrix_.bins();
     bin_constants_.assign(bins, {});
     for (std::size_t index = 0; index < matrix_.tiles(); ++index) {
@@ -104,11 +131,11 @@ class OpenmpEngine final : public Engine {
       std::uint32_t entry = 0;
       for (const TileRow& row : tile.rows) {
         BinConstants& bin = bin_constants_[row.bin];
-        bin.entries += row.end - entry;
         for (; entry < row.end; ++entry) {
           const std::size_t pixel = index * tile_pixels + tile.pixels[entry];
           const double weight = tile.weights[entry];
           const double share = weight * normalisation_[pixel];
+          bin.entries += weight != 0.0 ? 1 : 0;
           bin.normalisation += share;
           bin.square += share * share;
           if (!dark_.empty()) bin.dark += weight * dark_[pixel];
@@ -121,11 +148,34 @@ class OpenmpEngine final : public Engine {
   void integrate(const FrameBatch& batch, std::span<const double> monitor, const Patterns& patterns) override {
     expect_sizes(batch, monitor, patterns, error_model_, matrix_.columns(), matrix_.bins());
     ANNULUS_EXPECT(normalisation_.size() == matrix_.columns());
-    if (works_by_bin()) {
-      integrate_by_bin(batch, monitor, patterns);
-    } else {
-      integrate_by_tile(batch, monitor, patterns);
+    if (works_by_bin()) return integrate_by_bin(batch, monitor, patterns);
+    if (!works_by_counts() || !FrameLane::can_read(batch.type)) return integrate_by_tile(batch, monitor, patterns);
+    std::vector<EncodedFrame> frames(batch.frames);
+    for (std::size_t frame = 0; frame < batch.frames; ++frame) {
+      frames[frame].bytes = {batch.data + frame * batch.frame_bytes(), batch.frame_bytes()};
     }
+    std::vector<DecodeStatus> status(batch.frames);
+    integrate_counts({batch.type, batch.pixels, frames}, monitor, patterns, status);
+  }
+
+  void collect(std::size_t slot, const Patterns& patterns, std::span<DecodeStatus> status) override {
+    const EncodedBatch batch = submitted(slot).batch();
+    const std::span<const double> monitor = submitted(slot).monitor;
+    ANNULUS_EXPECT(status.size() == batch.frames.size());
+    const FrameBatch shape{nullptr, batch.type, batch.frames.size(), batch.pixels};
+    expect_sizes(shape, monitor, patterns, error_model_, matrix_.columns(), matrix_.bins());
+    std::ranges::fill(status, DecodeStatus::ok);
+    if (!works_by_bin() && works_by_counts() && FrameLane::can_read(batch.type)) {
+      return integrate_counts(batch, monitor, patterns, status);
+    }
+    decoded_.resize(shape.frames * shape.frame_bytes());
+#pragma omp parallel for num_threads(threads_) schedule(dynamic, 1)
+    for (std::size_t frame = 0; frame < shape.frames; ++frame) {
+      const std::span<std::byte> out(decoded_.data() + frame * shape.frame_bytes(), shape.frame_bytes());
+      status[frame] = decode(batch.frames[frame], size_of(batch.type), out);
+      if (status[frame] != DecodeStatus::ok) std::ranges::fill(out, std::byte{0});
+    }
+    integrate({decoded_.data(), shape.type, shape.frames, shape.pixels}, monitor, patterns);
   }
 
  private:
@@ -144,12 +194,114 @@ class OpenmpEngine final : public Engine {
            variance_of(error_model_, convention_, false) == Variance::sequential;
   }
 
+  /// Whether frames of integers go through the paired matrix, whose sums are those of counts and their variance.
+  [[nodiscard]] bool works_by_counts() const { return moments() != Moments::scatter; }
+
+  /// What was made of the matrix before the present one.
+  void forget_matrix() {
+    rows_ = {};
+    counts_ = {};
+  }
+
   [[nodiscard]] Moments moments() const {
     switch (error_model_) {
       case ErrorModel::poisson:
       case ErrorModel::hybrid: return Moments::poisson;
       case ErrorModel::azimuthal: return Moments::scatter;
       default: return Moments::signal;
+    }
+  }
+
+  void integrate_counts(const EncodedBatch& batch, std::span<const double> monitor, const Patterns& patterns,
+                        std::span<DecodeStatus> status) {
+    const std::size_t frames = batch.frames.size();
+    const std::size_t groups = (frames + lane_count - 1) / lane_count;
+    const std::size_t segments = segments_for(matrix_.bins());
+    const SimdPath path = best_path();
+    const CountCorrections corrections{normalisation_, dark_, variance_,
+                                       moments() == Moments::poisson ? PairMoments::poisson : PairMoments::signal,
+                                       rules_};
+    const auto first_tile = [&](std::size_t segment) { return counts_.tiles() * segment / segments; };
+    count_sums_.resize(groups * segments);
+    count_scratch_.resize(static_cast<std::size_t>(threads_));
+    ParallelErrors errors;
+
+    // With work for all threads a thread takes a group from its first tile to its last. Otherwise segments of a group
+    // go to different threads; then somebody has to find out where they begin in each chunk.
+    const bool by_group = groups >= static_cast<std::size_t>(threads_);
+    std::vector<FrameLane> lanes(by_group ? frames : frames * segments);  // [frames] or [segments, frames]
+#pragma omp parallel for num_threads(threads_) schedule(dynamic, 1)
+    for (std::size_t frame = 0; frame < frames; ++frame) {
+      errors.guard([&] {
+        FrameLane lane;
+        status[frame] = lane.open(batch.frames[frame], batch.type, batch.pixels, path);
+        if (by_group) {
+          lanes[frame] = std::move(lane);
+          return;
+        }
+        for (std::size_t segment = 0; segment < segments; ++segment) {
+          lanes[segment * frames + frame] = lane;
+          const std::size_t parts = pair_tile_pixels / tile_pixels;
+          for (std::size_t part = 0; part < (first_tile(segment + 1) - first_tile(segment)) * parts; ++part) {
+            if (segment + 1 < segments) lane.skip();
+          }
+        }
+      });
+    }
+    const auto add_segment = [&](std::size_t group, std::size_t segment) {
+      const std::size_t first = group * lane_count;
+      const std::size_t count = std::min(lane_count, frames - first);
+      Scratch& scratch = count_scratch_[static_cast<std::size_t>(omp_get_thread_num())];
+      if (!scratch) scratch = std::make_unique<CountsProduct::Scratch>();
+      CountSums& sums = count_sums_[group * segments + segment];
+      sums.reset(matrix_.bins());
+      DecodeStatus found[lane_count];
+      std::fill_n(found, lane_count, DecodeStatus::ok);
+      counts_.add(std::span(lanes).subspan((by_group ? 0 : segment * frames) + first, count), first_tile(segment),
+                  first_tile(segment + 1), matrix_.used(), corrections, path, *scratch, sums, {found, count});
+      for (std::size_t lane = 0; lane < count; ++lane) {
+        if (found[lane] == DecodeStatus::ok) continue;
+#pragma omp critical(annulus_frame_status)
+        status[first + lane] = found[lane];
+      }
+    };
+#pragma omp parallel for num_threads(threads_) schedule(dynamic, 1)
+    for (std::size_t task = 0; task < (by_group ? groups : groups * segments); ++task) {
+      errors.guard([&] {
+        if (!by_group) return add_segment(task / segments, task % segments);
+        for (std::size_t segment = 0; segment < segments; ++segment) add_segment(task, segment);
+      });
+    }
+    errors.rethrow();
+
+#pragma omp parallel for num_threads(threads_) schedule(dynamic, 1)
+    for (std::size_t group = 0; group < groups; ++group) {
+      errors.guard([&] {
+        CountSums& total = count_sums_[group * segments];
+        for (std::size_t segment = 1; segment < segments; ++segment) total.add(count_sums_[group * segments + segment]);
+        const std::size_t first = group * lane_count;
+        for (std::size_t frame = first; frame < std::min(frames, first + lane_count); ++frame) {
+          normalise(total, frame - first, monitor[frame], patterns, frame * matrix_.bins());
+        }
+      });
+    }
+    errors.rethrow();
+  }
+
+  void normalise(const CountSums& sums, std::size_t lane, double monitor, const Patterns& patterns,
+                 std::size_t first_place) const {
+    for (std::size_t bin = 0; bin < matrix_.bins(); ++bin) {
+      const BinConstants& constants = bin_constants_[bin];
+      const CountSums::Removed* found = sums.removed(bin, lane);
+      const CountSums::Removed removed = found != nullptr ? *found : CountSums::Removed{};
+      // Counted, since a difference of sums over the same pixels need not be exactly zero.
+      const bool empty = removed.entries == constants.entries;
+      const double normalisation = empty ? 0.0 : constants.normalisation - removed.normalisation;
+      const double signal = sums.signal(bin, lane) - (constants.dark - removed.dark);
+      const double variance =
+          error_model_ == ErrorModel::variance ? constants.variance - removed.variance : sums.variance(bin, lane);
+      write_bin(signal, normalisation, variance, constants.square - removed.square, monitor, patterns,
+                first_place + bin);
     }
   }
 
@@ -295,6 +447,11 @@ class OpenmpEngine final : public Engine {
   std::vector<BinConstants> bin_constants_;  // [bins]
   std::vector<SegmentSums> sums_;            // [groups, segments] kept from batch to batch
   std::vector<TileScratch> scratch_;         // [threads]
+  using Scratch = std::unique_ptr<CountsProduct::Scratch>;
+  CountsProduct counts_;                // the matrix once more, for frames of integers
+  std::vector<CountSums> count_sums_;   // [groups, segments] kept from batch to batch
+  std::vector<Scratch> count_scratch_;  // [threads] made by the thread that uses it
+  std::vector<std::byte> decoded_;      // frames of a batch that cannot go tile by tile
 };
 
 }  // namespace

@@ -1,0 +1,150 @@
+#include "kernels/openmp/counts_product.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace annulus::kernels::openmp {
+namespace {
+
+/// Pieces of different lanes lie a little more than a multiple of 4 KiB apart: 16 streams at the same offset would
+/// compete for the same eight places of the first-level cache.
+constexpr std::size_t piece_stride = tile_pixels + 64;
+
+constexpr std::size_t large_page_bytes = std::size_t{2} << 20;
+
+}  // namespace
+
+template <typename Value>
+void PagedArray<Value>::Free::operator()(Value* memory) const {
+  std::free(memory);
+}
+
+template <typename Value>
+void PagedArray<Value>::resize(std::size_t values) {
+  if (values != size_ || memory_ == nullptr) {
+    memory_.reset();
+    const std::size_t alignment = values * sizeof(Value) >= large_page_bytes / 4 ? large_page_bytes : 64;
+    const std::size_t bytes = (values * sizeof(Value) + alignment - 1) / alignment * alignment;
+    void* memory = std::aligned_alloc(alignment, bytes);
+    if (memory == nullptr) throw std::bad_alloc();
+    if (alignment == large_page_bytes) madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: refused, all goes on as it was
+    memory_.reset(static_cast<Value*>(memory));
+    size_ = values;
+  }
+  std::fill_n(memory_.get(), size_, Value{});
+}
+
+template class PagedArray<double>;
+template class PagedArray<std::uint16_t>;
+
+void CountSums::reset(std::size_t bins) {
+  bins_ = bins;
+  sums_.resize((bins + 1) * bin_stride);
+  removed_.clear();
+}
+
+void CountSums::add(const CountSums& other) {
+  double* to = sums_.data();
+  const double* from = other.sums_.data();
+  for (std::size_t place = 0; place < sums_.size(); ++place) to[place] += from[place];
+  if (other.removed_.empty()) return;
+  removed_.resize(other.removed_.size());
+  for (std::size_t place = 0; place < removed_.size(); ++place) {
+    Removed& sum = removed_[place];
+    const Removed& part = other.removed_[place];
+    sum.normalisation += part.normalisation;
+    sum.dark += part.dark;
+    sum.square += part.square;
+    sum.variance += part.variance;
+    sum.entries += part.entries;
+  }
+}
+
+CountsProduct::Scratch::Scratch() : lane_(std::make_unique<LaneScratch>()) {
+  tile_.resize(pair_tile_pixels * lane_count);
+  pieces_.resize(lane_count * piece_stride);
+}
+
+CountsProduct::CountsProduct(const TiledMatrix& matrix, int threads)
+    : matrix_(matrix, threads), used_bits_((matrix.columns() + 63) / 64 * 8) {
+  const std::span<const std::uint8_t> used = matrix.used();
+  for (std::size_t pixel = 0; pixel < used.size(); ++pixel) {
+    used_bits_[pixel / 8] = static_cast<std::uint8_t>(used_bits_[pixel / 8] | (used[pixel] & 1U) << (pixel % 8));
+  }
+}
+
+void CountsProduct::add(std::span<FrameLane> lanes, std::size_t tile, std::size_t end_tile,
+                        std::span<const std::uint8_t> used, const CountCorrections& corrections, SimdPath path,
+                        Scratch& scratch, CountSums& sums, std::span<DecodeStatus> status) const {
+  alignas(64) static const std::uint16_t zeros[tile_pixels] = {};
+  for (; tile < end_tile; ++tile) {
+    const PairMatrix::Tile part = matrix_.tile(tile);
+    const std::size_t first_pixel = tile * pair_tile_pixels;
+    const std::size_t pixels = std::min(pair_tile_pixels, used.size() - first_pixel);
+    for (auto& singles : scratch.singles_) singles.clear();
+    std::uint16_t* values = scratch.tile_.data();
+    std::size_t filled = 0;  // pixels up to which the tile was written
+    bool any = false;
+    for (std::size_t done = 0; done < pixels; done += tile_pixels) {
+      const std::size_t count = std::min(tile_pixels, pixels - done);
+      const std::size_t place = first_pixel + done;
+      const std::uint16_t* pieces[lane_count];
+      std::fill_n(pieces, lane_count, +zeros);
+      bool any_here = false;
+      for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+        const FrameLane::Piece piece =
+            lanes[lane].read(count, {used.data() + place, used_bits_.data() + place / 8}, corrections.rules, done,
+                             *scratch.lane_, scratch.pieces_.data() + lane * piece_stride, scratch.singles_[lane]);
+        if (piece.status != DecodeStatus::ok) status[lane] = piece.status;
+        if (piece.counts == nullptr) continue;
+        pieces[lane] = piece.counts;
+        any_here = true;
+      }
+      if (!any_here) continue;
+      // Pieces without a count are written only when another one has some.
+      std::fill_n(values + filled * lane_count, (done - filled) * lane_count, std::uint16_t{0});
+      interleave(path, pieces, count, values + done * lane_count);
+      filled = done + count;
+      any = true;
+    }
+    if (any) {
+      std::fill_n(values + filled * lane_count, (pixels - filled) * lane_count, std::uint16_t{0});
+      multiply_pairs(path, corrections.moments, part, values, sums.sums());
+    } else {
+      add_zero_counts(corrections.moments, part, sums.sums());
+    }
+
+    const bool poisson = corrections.moments == PairMoments::poisson;
+    for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+      for (const SinglePixel& single : scratch.singles_[lane]) {
+        const std::size_t pixel = first_pixel + single.pixel;
+        part.for_each_weight(single.pixel, [&](std::size_t bin, float weight) {
+          double* place = sums.sums() + bin * bin_stride + lane;
+          // The product took the pixel for a 0, which has a variance of 1.
+          const double product_variance = weight * weight;
+          if (!single.bad) {
+            place[0] += weight * single.count;
+            if (poisson && single.count > 1.0) place[lane_count] += product_variance * (single.count - 1.0);
+            return;
+          }
+          if (poisson) place[lane_count] -= product_variance;
+          CountSums::Removed& removed = sums.remove(bin, lane);
+          const double share = static_cast<double>(weight) * corrections.normalisation[pixel];
+          ++removed.entries;
+          removed.normalisation += share;
+          removed.square += share * share;
+          if (!corrections.dark.empty()) removed.dark += static_cast<double>(weight) * corrections.dark[pixel];
+          if (!corrections.variance.empty()) {
+            removed.variance += static_cast<double>(weight) * weight * corrections.variance[pixel];
+          }
+        });
+      }
+    }
+  }
+}
+
+}  // namespace annulus::kernels::openmp

@@ -1,0 +1,79 @@
+// One frame on its way through the tiles: decoded piece by piece, no more than the caches hold.
+//
+// What comes out is uint16 counts for the product, and a list of single pixels that go by themselves: bad ones, counts
+// beyond uint16, and all counts of a piece in which nearly every pixel is 0. Which pixels are single is decided by the
+// frame alone.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/bad_pixels.hpp"
+#include "kernels/bslz4.hpp"
+#include "kernels/openmp/tiled_matrix.hpp"
+
+namespace annulus::kernels::openmp {
+
+/// A pixel of one frame that the product sees as 0.
+struct SinglePixel {
+  std::uint16_t pixel = 0;  ///< counted from the first of the paired matrix' tile
+  bool bad = false;
+  double count = 0.0;  ///< when it is not bad
+};
+
+/// What the pieces of all lanes share: scratch of one thread.
+struct LaneScratch {
+  alignas(64) std::byte planes[tile_pixels * 4 + lz4_slack];  ///< of one block
+  alignas(64) std::byte values[tile_pixels * 4];              ///< decoded pixels wider than uint16
+};
+
+/// Pixels that the matrix uses, twice: [pixels] 1 = used, and as one bit a pixel, the lowest for the first.
+struct UsedPixels {
+  const std::uint8_t* bytes = nullptr;
+  const std::uint8_t* bits = nullptr;
+};
+
+class FrameLane {
+ public:
+  /// Whether frames of this type can go through lanes: integers.
+  [[nodiscard]] static bool can_read(PixelType type) { return type != PixelType::f32 && type != PixelType::f64; }
+
+  /// Starts a frame of `pixels` pixels. A failed frame may still be read: it is all 0.
+  [[nodiscard]] DecodeStatus open(const EncodedFrame& frame, PixelType type, std::size_t pixels, SimdPath path);
+
+  /// Passes over the next tile_pixels pixels.
+  void skip();
+
+  /// What a piece turned out to be.
+  struct Piece {
+    const std::uint16_t* counts = nullptr;   ///< [pixels], in `out` or elsewhere; null = all 0
+    DecodeStatus status = DecodeStatus::ok;  ///< of the frame up to here
+  };
+  /// The next `pixels` pixels: tile_pixels, or fewer at the end of the frame.
+  /// @param first    number of the first of them for `singles`, which is appended to
+  /// @param out      [tile_pixels] may be overwritten
+  [[nodiscard]] Piece read(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules, std::size_t first,
+                           LaneScratch& scratch, std::uint16_t* out, std::vector<SinglePixel>& singles);
+
+ private:
+  template <typename Pixel>
+  Piece read_typed(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules, std::size_t first,
+                   LaneScratch& scratch, std::uint16_t* out, std::vector<SinglePixel>& singles);
+  /// Decodes the next blocks, `pixels` pixels in all; null when all of them that are not 0 went to `singles`.
+  template <typename Pixel>
+  const Pixel* decode(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules, std::size_t first,
+                      LaneScratch& scratch, Pixel* out, std::vector<SinglePixel>& singles);
+
+  PixelType type_ = PixelType::u16;
+  SimdPath path_ = SimdPath::plain;
+  DecodeStatus status_ = DecodeStatus::ok;
+  Bslz4Reader blocks_;
+  const std::byte* raw_ = nullptr;  ///< what is left of a frame that is not encoded
+  /// A frame in blocks of another size, all at once; shared by copies, which go on from where the first one stood.
+  std::shared_ptr<const std::vector<std::byte>> decoded_;
+};
+
+}  // namespace annulus::kernels::openmp
