@@ -24,14 +24,6 @@ int size_of(MPI_Comm comm) {
   return size;
 }
 
-int node_rank_of(MPI_Comm comm) {
-  MPI_Comm node = MPI_COMM_NULL;
-  MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-  const int rank = rank_of(node);
-  MPI_Comm_free(&node);
-  return rank;
-}
-
 namespace {
 
 /// The message of every rank ("" = none), on rank 0. Collective.
@@ -147,6 +139,69 @@ std::vector<std::vector<std::byte>> gather(MPI_Comm comm, const std::vector<std:
     });
   }
   return all;
+}
+
+namespace {
+
+enum class Call : int { end, question };
+
+/// What rank 0 wants of the others, on all. Collective.
+Call call_of(MPI_Comm comm, Call call) {
+  int number = static_cast<int>(call);
+  MPI_Bcast(&number, 1, MPI_INT, 0, comm);
+  return static_cast<Call>(number);
+}
+
+/// Runs `answer`; an answer has one byte more at its end, so that none stands for a failure. `failure` keeps the first.
+std::vector<std::byte> answered(const Crew::Answer& answer, std::span<const std::byte> question,
+                                std::exception_ptr& failure) {
+  try {
+    std::vector<std::byte> bytes = answer(question);
+    bytes.push_back(std::byte{1});
+    return bytes;
+  } catch (...) {
+    if (!failure) failure = std::current_exception();
+    return {};
+  }
+}
+
+}  // namespace
+
+Crew::~Crew() { call_of(comm_, Call::end); }
+
+std::vector<std::vector<std::byte>> Crew::ask(const std::vector<std::vector<std::byte>>& questions,
+                                              const Answer& answer) const {
+  ANNULUS_EXPECT(questions.size() == static_cast<std::size_t>(size_of(comm_)));
+  call_of(comm_, Call::question);
+  for (std::size_t rank = 1; rank < questions.size(); ++rank) {
+    const std::uint64_t size = questions[rank].size();
+    MPI_Send(&size, 1, MPI_UINT64_T, static_cast<int>(rank), 0, comm_);
+    in_pieces(size, [&](std::uint64_t begin, int count) {
+      MPI_Send(questions[rank].data() + begin, count, MPI_BYTE, static_cast<int>(rank), 0, comm_);
+    });
+  }
+  std::exception_ptr failure;
+  std::vector<std::vector<std::byte>> answers = gather(comm_, answered(answer, questions.front(), failure));
+  if (failure) std::rethrow_exception(failure);
+  for (std::size_t rank = 0; rank < answers.size(); ++rank) {
+    if (answers[rank].empty()) throw InternalError("rank " + std::to_string(rank) + " could not answer");
+    answers[rank].pop_back();
+  }
+  return answers;
+}
+
+void Crew::serve(MPI_Comm comm, const Answer& answer) {
+  std::exception_ptr failure;
+  while (call_of(comm, Call::end) == Call::question) {
+    std::uint64_t size = 0;
+    MPI_Recv(&size, 1, MPI_UINT64_T, 0, 0, comm, MPI_STATUS_IGNORE);
+    std::vector<std::byte> question(size);
+    in_pieces(size, [&](std::uint64_t begin, int count) {
+      MPI_Recv(question.data() + begin, count, MPI_BYTE, 0, 0, comm, MPI_STATUS_IGNORE);
+    });
+    static_cast<void>(gather(comm, answered(answer, question, failure)));
+  }
+  if (failure) std::rethrow_exception(failure);
 }
 
 SharedCounter::SharedCounter(MPI_Comm comm) {

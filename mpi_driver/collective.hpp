@@ -25,9 +25,6 @@ struct Stop {
 [[nodiscard]] int rank_of(MPI_Comm comm);
 [[nodiscard]] int size_of(MPI_Comm comm);
 
-/// This rank's number among the ranks of its node. Collective.
-[[nodiscard]] int node_rank_of(MPI_Comm comm);
-
 /// Runs `step` on every rank; when it throws on any, rank 0 prints each different message once and all ranks throw
 /// Stop: bad_input when every failure was an InputError, else failed. Collective.
 void together(MPI_Comm comm, const std::function<void()>& step);
@@ -40,6 +37,30 @@ void broadcast(MPI_Comm comm, std::vector<std::byte>& bytes);
 
 /// Every rank's bytes, of any length, on rank 0 in the order of the ranks; empty elsewhere. Collective.
 [[nodiscard]] std::vector<std::vector<std::byte>> gather(MPI_Comm comm, const std::vector<std::byte>& bytes);
+
+/// The other ranks at the service of rank 0, between steps that all take together: rank 0 asks, as often as it likes,
+/// while the others are in serve().
+class Crew {
+ public:
+  explicit Crew(MPI_Comm comm) : comm_(comm) {}
+  /// Lets the others go.
+  ~Crew();
+  Crew(const Crew&) = delete;
+  Crew& operator=(const Crew&) = delete;
+
+  using Answer = std::function<std::vector<std::byte>(std::span<const std::byte>)>;
+
+  /// Sends questions[r] to rank r, answers the first by itself, and returns all answers in order. Rank 0; the others
+  /// are in serve(). Throws InternalError when a rank could not answer, which then throws at the end of serve().
+  [[nodiscard]] std::vector<std::vector<std::byte>> ask(const std::vector<std::vector<std::byte>>& questions,
+                                                        const Answer& answer) const;
+
+  /// Answers until rank 0's Crew ends. All ranks but 0.
+  static void serve(MPI_Comm comm, const Answer& answer);
+
+ private:
+  MPI_Comm comm_;
+};
 
 /// Numbers 0, 1, 2, ... given out once each to whoever asks first, so that a slow rank does not hold the others.
 class SharedCounter {

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <iostream>
 
 #include <fmt/format.h>
@@ -6,6 +5,7 @@
 #include "base/errors.hpp"
 #include "kernels/engine.hpp"
 #include "mpi_driver/commands.hpp"
+#include "mpi_driver/device_binding.hpp"
 #include "mpi_driver/option_parsing.hpp"
 
 namespace annulus::driver {
@@ -28,7 +28,7 @@ ExitCode command_devices(const std::vector<std::string>& arguments, MPI_Comm com
     return ExitCode::ok;
   }
 
-  const int node_rank = node_rank_of(comm);
+  const NodePlace place = node_place_of(comm);
   const std::vector<kernels::DeviceInfo> devices = kernels::list_devices();
   if (root) {
     if (devices.empty()) std::cout << "no OpenCL device: the backends openmp and reference remain\n";
@@ -39,20 +39,21 @@ ExitCode command_devices(const std::vector<std::string>& arguments, MPI_Comm com
                                device.float64 ? "" : ", no float64", device.platform_name);
     }
   }
-  int ranks_here = 0;
-  const int last = node_rank + 1;
-  MPI_Allreduce(&last, &ranks_here, 1, MPI_INT, MPI_MAX, comm);
+  bool any = false;
+  kernels::DeviceInfo mine;
   together(comm, [&] {
-    if (!root || devices.empty()) return;
-    for (int rank = 0; rank < ranks_here; ++rank) {
-      kernels::DeviceChoice choice;
-      choice.spec = spec;
-      choice.node_rank = rank;
-      const kernels::DeviceInfo chosen = kernels::choose_device(devices, choice);
-      std::cout << fmt::format("local rank {} would take {}:{} {}\n", rank, chosen.platform, chosen.device,
-                               chosen.name);
-    }
+    any = !devices.empty();
+    if (any) mine = kernels::choose_device(devices, {spec, place.rank, 0});
   });
+  const std::vector<kernels::DeviceInfo> taken = devices_taken(comm, mine);
+  if (!root || !any) return ExitCode::ok;
+  for (std::size_t rank = 0; rank < taken.size(); ++rank) {
+    std::cout << fmt::format("local rank {} would take {}:{} {}\n", rank, taken[rank].platform, taken[rank].device,
+                             taken[rank].name);
+  }
+  if (const std::string problem = kernels::sharing_problem(taken); !problem.empty()) {
+    std::cout << "refused as it stands: " << problem << '\n';
+  }
   return ExitCode::ok;
 }
 

@@ -169,8 +169,14 @@ mapping::PatternDescription describe_patterns(const IntegrateOptions& options, c
   description.unit = unit.name;
   description.radial_name = unit.axis_name;
   description.radial_unit = unit.symbol;
+  description.radial_label = unit.label;
   description.radial = integrator.radial();
-  description.azimuthal = integrator.azimuthal_deg();
+  description.azimuthal = integrator.azimuthal();
+  if (settings.azimuthal_unit != "chi_deg") {  // whose names NXazint2d has
+    const integrator::RadialUnit& azimuthal_unit = integrator::radial_unit(settings.azimuthal_unit);
+    description.azimuthal_unit = azimuthal_unit.symbol;
+    description.azimuthal_label = azimuthal_unit.label;
+  }
   description.poni_text = integrator::poni_text(plan.geometry);
   description.poni_json = integrator::poni_json(plan.geometry);
   description.wavelength_m = plan.geometry.wavelength_m;

@@ -9,7 +9,7 @@
 #include "base/problems.hpp"
 #include "mpi_driver/commands.hpp"
 #include "mpi_driver/option_parsing.hpp"
-#include "mpi_driver/progress.hpp"
+#include "mpi_driver/write_simulation.hpp"
 #include "simulation/simulation.hpp"
 
 namespace annulus::driver {
@@ -151,21 +151,7 @@ ExitCode command_simulate(const std::vector<std::string>& arguments, MPI_Comm co
   together(comm, [&] {
     if (root) prepare_folder(options);
   });
-  std::uint64_t bytes = 0;
-  {
-    SharedCounter counter(comm);
-    Progress progress(simulated->frames(), root);
-    together(comm, [&] {
-      if (root) simulated->write_companions(options.folder);
-      for (std::uint64_t file = counter.take(); file < simulated->data_files(); file = counter.take()) {
-        progress.update(file * options.settings.frames_per_file);
-        bytes += simulated->write_data_file(file, options.folder);
-      }
-    });
-    progress.finish();
-  }
-  std::uint64_t all_bytes = 0;
-  MPI_Reduce(&bytes, &all_bytes, 1, MPI_UINT64_T, MPI_SUM, 0, comm);
+  const std::uint64_t all_bytes = write_simulation(*simulated, options.settings.frames_per_file, options.folder, comm);
   if (root) {
     const double elapsed_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     std::cout << fmt::format("{}: {} frames in {} data files, {:.1f} MB, {:.1f} s\n",

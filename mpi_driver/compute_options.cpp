@@ -36,6 +36,7 @@ po::options_description compute_option_group() {
   auto add = group.add_options();
   add("backend", text()->default_value("auto"), "auto, reference, openmp, opencl");
   add("device", text(), "OpenCL device: PLATFORM:DEVICE or part of its name (default: by rank)");
+  add("share-device", "several ranks of a node may take one GPU (otherwise refused: each would be slower)");
   add("batch", text()->default_value("32"), "frames that go through the matrix together");
   add("threads", text(), "threads of each rank (default: OMP_NUM_THREADS, or all cores)");
   add("matrix-cache", text(), "folder that keeps integration matrices for later runs; made when it is not there");
@@ -53,6 +54,7 @@ ComputeSettings parse_compute_options(const po::variables_map& given, Problems& 
     }
     if (!compute.backend) compute.backend = kernels::Backend::opencl;
   }
+  compute.share_device = given.count("share-device") > 0;
   problems.collect([&] { compute.batch = static_cast<std::uint32_t>(parse_count(text("batch"), "--batch", 1, 4096)); });
   if (given.count("threads") > 0) {
     problems.collect([&] { compute.threads = static_cast<int>(parse_count(text("threads"), "--threads", 1, 4096)); });
@@ -69,12 +71,14 @@ ComputeSettings parse_compute_options(const po::variables_map& given, Problems& 
   return compute;
 }
 
-std::unique_ptr<kernels::Engine> engine_for(const ComputeSettings& compute, int node_rank) {
+kernels::Backend backend_for(const ComputeSettings& compute) { return compute.backend.value_or(automatic_backend()); }
+
+kernels::DeviceChoice device_choice_for(const ComputeSettings& compute, int node_rank) {
   kernels::DeviceChoice choice;
   choice.spec = compute.device;
   choice.node_rank = node_rank;
   choice.threads = compute.threads;
-  return kernels::make_engine(compute.backend.value_or(automatic_backend()), choice);
+  return choice;
 }
 
 }  // namespace annulus::driver

@@ -4,7 +4,6 @@
 #include <boost/program_options.hpp>
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <optional>
 #include <string>
 
@@ -17,6 +16,7 @@ namespace annulus::driver {
 struct ComputeSettings {
   std::optional<kernels::Backend> backend;  ///< none = opencl on a GPU, else openmp
   std::string device;
+  bool share_device = false;           ///< Several ranks of a node may take one GPU.
   std::uint32_t batch = 32;            ///< frames that go through the matrix together
   int threads = 0;                     ///< 0 = OpenMP's default
   std::filesystem::path matrix_cache;  ///< folder of matrices that were built before; "" = none
@@ -29,7 +29,10 @@ struct ComputeSettings {
 [[nodiscard]] ComputeSettings parse_compute_options(const boost::program_options::variables_map& given,
                                                     Problems& problems);
 
-/// The engine of a rank that is number `node_rank` on its node. Throws InputError when the device is not to be had.
-[[nodiscard]] std::unique_ptr<kernels::Engine> engine_for(const ComputeSettings& compute, int node_rank);
+/// The backend that is meant, on this machine where it is to be found.
+[[nodiscard]] kernels::Backend backend_for(const ComputeSettings& compute);
+
+/// The device that is meant for a rank that is number `node_rank` on its node.
+[[nodiscard]] kernels::DeviceChoice device_choice_for(const ComputeSettings& compute, int node_rank);
 
 }  // namespace annulus::driver

@@ -255,9 +255,8 @@ void take_geometry(Entries& entries, std::int64_t version, const Json& shape, In
 
 // Method and filter.
 
-/// The splitting that a method means. Where it names none: for the strings of versions 1 and 2 what they meant when
-/// those were written (the registry of old names in pyFAI's load_engines.py), else what pyFAI takes on a CPU, the first
-/// of the integrators with that algorithm.
+/// The splitting that a method means. Where it names none: what pyFAI 2026.9 takes on a CPU, the first of the
+/// integrators with that algorithm.
 std::optional<kernels::Splitting> splitting_of(Entries& entries, const Json& method, bool two_dimensional) {
   using kernels::Splitting;
   const auto name_of_method = [&] { return Entries::shown(method); };
@@ -273,10 +272,12 @@ std::optional<kernels::Splitting> splitting_of(Entries& entries, const Json& met
     if (holds("nosplit")) return Splitting::no;
     if (holds("bbox")) return Splitting::bbox;
     if (holds("pseudo")) return Splitting::pseudo;
-    if (holds("full") || name.starts_with("splitpixel")) return Splitting::full;
-    if (name == "numpy" || name == "python" || name == "cython" || holds("histo")) return guessed(Splitting::no);
-    if (holds("csr") || holds("lut") || holds("csc") || holds("ocl")) return guessed(Splitting::bbox);
-    if (name.empty() || name == "no") return guessed(Splitting::no);
+    if (holds("full")) return Splitting::full;
+    if (holds("lut")) return guessed(Splitting::bbox);
+    if (holds("csr") || holds("csc") || holds("ocl") || holds("histo") || name.starts_with("splitpixel") ||
+        name == "numpy" || name == "python" || name == "cython" || name == "no" || name.empty()) {
+      return guessed(Splitting::no);
+    }
     entries.expected("method", method, "a method of pyFAI");
     return std::nullopt;
   }
@@ -433,7 +434,7 @@ void take_extra_options(Entries& parent, const Json& value, Integrator integrato
   const auto radial = range_of(extra, extra.take("radial_range"), "radial_range");
   if (radial && !settings.radial_range) settings.radial_range = radial;
   const auto azimuth = range_of(extra, extra.take("azimuth_range"), "azimuth_range");
-  if (azimuth && !settings.azimuth_range_deg) settings.azimuth_range_deg = azimuth;
+  if (azimuth && !settings.azimuth_range) settings.azimuth_range = azimuth;
   extra.refuse_others();
 }
 
@@ -478,6 +479,76 @@ std::optional<std::pair<double, double>> take_range(Entries& entries, bool on, c
   return range_of(entries, range, key);
 }
 
+/// How the sample lies, in rad as pyFAI has it.
+void take_sample_pose(Entries& entries, integrator::SamplePose& sample) {
+  sample.incident_angle_rad = entries.number("incident_angle").value_or(sample.incident_angle_rad);
+  sample.tilt_angle_rad = entries.number("tilt_angle").value_or(sample.tilt_angle_rad);
+  if (const auto orientation = entries.whole("sample_orientation")) {
+    if (*orientation >= 1 && *orientation <= 8) {
+      sample.orientation = static_cast<int>(*orientation);
+    } else {
+      entries.problem(fmt::format("sample_orientation: found {}, expected 1 to 8", *orientation));
+    }
+  }
+}
+
+/// A unit's name, or pyFAI's object of a unit that is seen from the sample: {name, incident_angle, tilt_angle,
+/// sample_orientation}.
+void take_unit(Entries& entries, Json value, const char* key, std::string& unit, integrator::SamplePose& sample,
+               Problems& problems, std::vector<std::string>& warnings) {
+  if (value.is_object()) {
+    Entries object(std::move(value), fmt::format("{}: {}", entries.name(), key), problems, warnings);
+    value = object.take("name");
+    take_sample_pose(object, sample);
+    object.refuse_others();
+  }
+  const auto name = entries.text_in(value, key);
+  if (!name || name->empty()) return;
+  try {
+    unit = integrator::radial_unit(*name).name;
+  } catch (const InputError& error) {
+    entries.problem(error.what());
+  }
+}
+
+/// The axes of pyFAI's FiberIntegrator: in the plane of the sample and out of it. In one dimension the other axis
+/// selects whole pixels, where pyFAI adds up the bins of two.
+void take_fiber_axes(Entries& entries, integrator::IntegrationSettings& settings, Problems& problems,
+                     std::vector<std::string>& warnings) {
+  struct Axis {
+    std::string unit;
+    std::uint32_t bins = 1000;
+    std::optional<std::pair<double, double>> range;
+  };
+  const auto take_axis = [&](const char* unit_key, const char* bins_key, const char* range_key, const char* low_key,
+                             const char* high_key, const char* usual_unit) {
+    Axis axis;
+    axis.unit = usual_unit;
+    take_unit(entries, entries.take(unit_key), unit_key, axis.unit, settings.sample, problems, warnings);
+    if (const auto bins = entries.whole(bins_key)) {
+      if (*bins >= 1 && *bins <= 1'000'000) {
+        axis.bins = static_cast<std::uint32_t>(*bins);
+      } else {
+        entries.problem(fmt::format("{}: found {}, expected 1 to 1000000", bins_key, *bins));
+      }
+    }
+    axis.range = take_range(entries, true, range_key, {low_key}, {high_key});
+    return axis;
+  };
+  // How the sample lies is what unit_ip says, so it comes last.
+  Axis across = take_axis("unit_oop", "npt_oop", "oop_range", "oop_range_min", "oop_range_max", "qoop_nm^-1");
+  Axis along = take_axis("unit_ip", "npt_ip", "ip_range", "ip_range_min", "ip_range_max", "qip_nm^-1");
+  const bool one_dimensional = entries.flag("integration_1d").value_or(false);
+  const bool vertical = entries.flag("vertical_integration").value_or(true);
+  if (one_dimensional && vertical) std::swap(along, across);
+  settings.unit = along.unit;
+  settings.bins = along.bins;
+  settings.radial_range = along.range;
+  settings.azimuthal_unit = across.unit;
+  settings.azimuthal_bins = one_dimensional ? 0 : across.bins;
+  settings.azimuth_range = across.range;
+}
+
 /// pyFAI-integrate's configuration, which pyFAI-diffmap's holds as `ai`.
 void take_integration(Json object, const std::string& name, MapOptions& options, Problems& problems) {
   Entries entries(std::move(object), name, problems, options.warnings);
@@ -506,6 +577,11 @@ void take_integration(Json object, const std::string& name, MapOptions& options,
   take_geometry(entries, version, shape, integration);
 
   // Bins.
+  const Json kind = entries.take("integrator_class");
+  const bool fiber = kind == "FiberIntegrator";
+  if (!kind.is_null() && !fiber && kind != "AzimuthalIntegrator") {
+    entries.expected("integrator_class", kind, "AzimuthalIntegrator or FiberIntegrator; others are not supported");
+  }
   if (const auto bins = entries.whole("nbpt_rad")) {
     if (*bins >= 1 && *bins <= 10'000'000) {
       settings.bins = static_cast<std::uint32_t>(*bins);
@@ -524,19 +600,13 @@ void take_integration(Json object, const std::string& name, MapOptions& options,
     if (two == false) entries.warning(fmt::format("do_2D is false, which has no part in version {}", version));
     settings.azimuthal_bins = static_cast<std::uint32_t>(azimuthal_bins);
   }
-  const bool two_dimensional = settings.azimuthal_bins > 0;
+  take_sample_pose(entries, settings.sample);
   Json unit = entries.take("unit");
   if (unit.is_array() && unit.size() == 2) {
-    if (unit[1] != "chi_deg") entries.expected("unit", unit, "a radial unit, and chi_deg for the azimuths");
+    take_unit(entries, unit[1], "unit", settings.azimuthal_unit, settings.sample, problems, options.warnings);
     unit = Json(unit[0]);
   }
-  if (const auto text = entries.text_in(unit, "unit"); text && !text->empty()) {
-    try {
-      settings.unit = integrator::radial_unit(*text).name;
-    } catch (const InputError& error) {
-      entries.problem(error.what());
-    }
-  }
+  take_unit(entries, unit, "unit", settings.unit, settings.sample, problems, options.warnings);
   const bool radial_on = switches.on("do_radial_range", true);
   settings.radial_range = take_range(entries, radial_on, "radial_range", {"radial_range_min"}, {"radial_range_max"});
   if (settings.radial_range && !(settings.radial_range->first < settings.radial_range->second)) {
@@ -545,10 +615,12 @@ void take_integration(Json object, const std::string& name, MapOptions& options,
     settings.radial_range.reset();
   }
   const bool azimuth_on = switches.on("do_azimuthal_range", true, "do_azimuth_range");
-  settings.azimuth_range_deg =
+  settings.azimuth_range =
       take_range(entries, azimuth_on, "azimuth_range", {"azimuth_range_min", "azimuthal_range_min"},
                  {"azimuth_range_max", "azimuthal_range_max"});
   if (entries.flag("chi_discontinuity_at_0").value_or(false)) settings.azimuth_cut = kernels::AzimuthCut::at_zero;
+  if (fiber) take_fiber_axes(entries, settings, problems, options.warnings);
+  const bool two_dimensional = settings.azimuthal_bins > 0;
 
   // How.
   Json method = entries.take("method");
@@ -558,20 +630,17 @@ void take_integration(Json object, const std::string& name, MapOptions& options,
   if (!entries.take("opencl_device").is_null()) {
     entries.warning("opencl_device is not used: devices are chosen by rank, or with --device");
   }
-  if (const Json kind = entries.take("integrator_class"); !kind.is_null() && kind != "AzimuthalIntegrator") {
-    entries.expected("integrator_class", kind, "AzimuthalIntegrator; others are not supported");
-  }
   if (const auto model = error_model_of(entries, entries.take("error_model"))) settings.error_model = *model;
   if (entries.flag("do_poisson").value_or(false)) settings.error_model = kernels::ErrorModel::poisson;
   const Integrator integrator = integrator_of(entries);
   take_extra_options(entries, entries.take("extra_options"), integrator, two_dimensional, integration, problems,
                      options.warnings);
-  if (settings.azimuth_range_deg) {
+  if (settings.azimuth_range) {
     try {
-      settings.azimuth_range_deg = checked_azimuth_range(*settings.azimuth_range_deg, "azimuth_range");
+      settings.azimuth_range = checked_azimuth_range(*settings.azimuth_range, settings.azimuthal_unit, "azimuth_range");
     } catch (const InputError& error) {
       entries.problem(error.what());
-      settings.azimuth_range_deg.reset();
+      settings.azimuth_range.reset();
     }
   }
 

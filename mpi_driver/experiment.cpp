@@ -140,9 +140,11 @@ Json settings_json(const integrator::IntegrationSettings& settings) {
   return {{"bins", settings.bins},
           {"azimuthal_bins", settings.azimuthal_bins},
           {"unit", settings.unit},
+          {"azimuthal_unit", settings.azimuthal_unit},
+          {"sample", {settings.sample.incident_angle_rad, settings.sample.tilt_angle_rad, settings.sample.orientation}},
           {"splitting", static_cast<int>(settings.splitting)},
           {"radial_range", optional_json(settings.radial_range)},
-          {"azimuth_range", optional_json(settings.azimuth_range_deg)},
+          {"azimuth_range", optional_json(settings.azimuth_range)},
           {"azimuth_cut", static_cast<int>(settings.azimuth_cut)},
           {"negative_radial", optional_json(settings.negative_radial)},
           {"convention", static_cast<int>(settings.convention)},
@@ -165,9 +167,13 @@ integrator::IntegrationSettings settings_of(const Json& json) {
   settings.bins = json.at("bins");
   settings.azimuthal_bins = json.at("azimuthal_bins");
   settings.unit = json.at("unit");
+  settings.azimuthal_unit = json.at("azimuthal_unit");
+  settings.sample.incident_angle_rad = json.at("sample").at(0);
+  settings.sample.tilt_angle_rad = json.at("sample").at(1);
+  settings.sample.orientation = json.at("sample").at(2);
   settings.splitting = static_cast<kernels::Splitting>(json.at("splitting").get<int>());
   settings.radial_range = optional_of<Range>(json.at("radial_range"));
-  settings.azimuth_range_deg = optional_of<Range>(json.at("azimuth_range"));
+  settings.azimuth_range = optional_of<Range>(json.at("azimuth_range"));
   settings.azimuth_cut = static_cast<kernels::AzimuthCut>(json.at("azimuth_cut").get<int>());
   settings.negative_radial = optional_of<bool>(json.at("negative_radial"));
   settings.convention = static_cast<kernels::Convention>(json.at("convention").get<int>());
@@ -207,6 +213,7 @@ mapping::Scan scan_of(const Json& json) {
 Json compute_json(const ComputeSettings& compute) {
   return {{"backend", compute.backend ? Json(static_cast<int>(*compute.backend)) : Json(nullptr)},
           {"device", compute.device},
+          {"share_device", compute.share_device},
           {"batch", compute.batch},
           {"threads", compute.threads},
           {"matrix_cache", compute.matrix_cache.string()}};
@@ -218,6 +225,7 @@ ComputeSettings compute_of(const Json& json) {
     compute.backend = static_cast<kernels::Backend>(*backend);
   }
   compute.device = json.at("device");
+  compute.share_device = json.at("share_device");
   compute.batch = json.at("batch");
   compute.threads = json.at("threads");
   compute.matrix_cache = json.at("matrix_cache").get<std::string>();

@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <numbers>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -74,14 +75,22 @@ kernels::ErrorModel parse_error_model(std::string_view name, std::string_view op
   throw InputError(fmt::format("{}: found \"{}\", expected no, variance, poisson, azimuthal or hybrid", option, name));
 }
 
-std::pair<double, double> checked_azimuth_range(std::pair<double, double> range_deg, std::string_view option) {
-  const auto [low, high] = range_deg;
-  if (!std::isfinite(low) || !std::isfinite(high) || low == high || std::abs(high - low) > 360.0) {
+std::pair<double, double> checked_azimuth_range(std::pair<double, double> range, std::string_view azimuthal_unit,
+                                                std::string_view option) {
+  const auto [low, high] = range;
+  const integrator::RadialUnit& unit = integrator::radial_unit(azimuthal_unit);
+  if (!is_azimuth(unit.space)) {
+    if (std::isfinite(low) && std::isfinite(high) && low < high) return range;
     throw InputError(
-        fmt::format("{}: found {} to {} degrees, expected a range that is not empty and at most 360 degrees wide",
-                    option, low, high));
+        fmt::format("{}: found {} to {} in {}, expected the lower end first", option, low, high, unit.name));
   }
-  return range_deg;
+  const double circle = unit.scale * 2.0 * std::numbers::pi;
+  if (!std::isfinite(low) || !std::isfinite(high) || low == high || std::abs(high - low) > circle) {
+    throw InputError(fmt::format("{}: found {} to {} {}, expected a range that is not empty and at most {} wide",
+                                 option, low, high, unit.scale == 1.0 ? "rad" : "degrees",
+                                 unit.scale == 1.0 ? "2 pi" : "360 degrees"));
+  }
+  return range;
 }
 
 kernels::QuantileRange checked_quantiles(double lower, double upper, std::string_view option) {
@@ -103,8 +112,13 @@ po::options_description integration_option_group() {
   add("npt,c", text(), "number of radial bins (default: 1000)");
   add("npt-azim", text(), "number of azimuthal bins (default: one pattern of all azimuths)");
   add("unit", text(), fmt::format("radial unit (default: 2th_deg): {}", unit_names()).c_str());
+  add("azimuthal-unit", text(),
+      "unit of the other axis, of --npt-azim and --azimuth-range (default: chi_deg): the same");
+  add("incident-angle", number(), "of the beam to the sample's surface, degrees: for the units qip, qoop, ...");
+  add("tilt-angle", number(), "of the sample's surface about the beam, degrees");
+  add("sample-orientation", text(), "of the sample in the image, 1 to 8 as EXIF has them (default: 1)");
   add("radial-range", text(), "LO HI in the radial unit (default: the whole detector)");
-  add("azimuth-range", text(), "LO HI in degrees (default: all azimuths)");
+  add("azimuth-range", text(), "LO HI in the azimuthal unit (default: all azimuths)");
   add("chi-disc-at-zero", "azimuths from 0 to 360 degrees instead of -180 to 180");
   add("allow-negative", "bins may reach below 0 of the radial unit");
   add("split", text(), "pixel splitting (default: bbox): no, bbox, pseudo, full");
@@ -169,9 +183,16 @@ void apply_integration_options(const po::variables_map& given, IntegrationOption
   });
   when("unit", [&] { settings.unit = integrator::radial_unit(text("unit")).name; });
   when("radial-range", [&] { settings.radial_range = parse_pair(text("radial-range"), "--radial-range"); });
+  when("azimuthal-unit", [&] { settings.azimuthal_unit = integrator::radial_unit(text("azimuthal-unit")).name; });
   when("azimuth-range", [&] {
-    settings.azimuth_range_deg =
-        checked_azimuth_range(parse_any_pair(text("azimuth-range"), "--azimuth-range"), "--azimuth-range");
+    settings.azimuth_range = checked_azimuth_range(parse_any_pair(text("azimuth-range"), "--azimuth-range"),
+                                                   settings.azimuthal_unit, "--azimuth-range");
+  });
+  if (has("incident-angle")) settings.sample.incident_angle_rad = integrator::radians_of(number("incident-angle"));
+  if (has("tilt-angle")) settings.sample.tilt_angle_rad = integrator::radians_of(number("tilt-angle"));
+  when("sample-orientation", [&] {
+    settings.sample.orientation =
+        static_cast<int>(parse_count(text("sample-orientation"), "--sample-orientation", 1, 8));
   });
   if (has("chi-disc-at-zero")) settings.azimuth_cut = kernels::AzimuthCut::at_zero;
   if (has("allow-negative")) settings.negative_radial = true;
@@ -259,6 +280,23 @@ void settle_integration_options(IntegrationOptions& options, Problems& problems)
                              name_of(settings.error_model)));
   }
   if (options.std && settings.error_model == kernels::ErrorModel::no) problems.add("--std needs an error model");
+  const integrator::SamplePose& sample = settings.sample;
+  if (!std::isfinite(sample.incident_angle_rad) || !std::isfinite(sample.tilt_angle_rad)) {
+    problems.add("--incident-angle, --tilt-angle: expected finite angles");
+  }
+  const integrator::RadialUnit& unit = integrator::radial_unit(settings.unit);
+  const integrator::RadialUnit& azimuthal_unit = integrator::radial_unit(settings.azimuthal_unit);
+  if (sample != integrator::SamplePose{} && unit.frame == integrator::UnitFrame::laboratory &&
+      azimuthal_unit.frame == integrator::UnitFrame::laboratory) {
+    problems.add(
+        fmt::format("--incident-angle, --tilt-angle and --sample-orientation have no part in --unit {}: they "
+                    "are for units that are seen from the sample",
+                    unit.name));
+  }
+  if (settings.azimuthal_bins > 0 && unit.axis_name == azimuthal_unit.axis_name) {
+    problems.add(fmt::format("--unit {} and --azimuthal-unit {}: expected two different coordinates with --npt-azim",
+                             unit.name, azimuthal_unit.name));
+  }
   constexpr std::uint64_t most_rows = std::uint64_t{1} << 31U;
   if (std::uint64_t{settings.bins} * std::max<std::uint32_t>(settings.azimuthal_bins, 1) > most_rows) {
     problems.add(fmt::format("--npt {} times --npt-azim {}: expected at most 2^31 bins", settings.bins,

@@ -59,8 +59,8 @@ void settle_integration_options(IntegrationOptions& options, Problems& problems)
 [[nodiscard]] kernels::ErrorModel parse_error_model(std::string_view name, std::string_view option);
 
 /// Checks of values that both command line and configuration give. Throw InputError naming `option`.
-[[nodiscard]] std::pair<double, double> checked_azimuth_range(std::pair<double, double> range_deg,
-                                                              std::string_view option);
+[[nodiscard]] std::pair<double, double> checked_azimuth_range(std::pair<double, double> range,
+                                                              std::string_view azimuthal_unit, std::string_view option);
 [[nodiscard]] kernels::QuantileRange checked_quantiles(double lower, double upper, std::string_view option);
 
 }  // namespace annulus::driver

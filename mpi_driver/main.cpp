@@ -20,8 +20,10 @@ constexpr const char* usage =
     "\n"
     "  map       integrates a raster scan into (slow, fast, radial)\n"
     "  tomo      the same for a tomography: slow = rotation, fast = translation\n"
+    "  calibrate finds the geometry from the rings of a reference compound\n"
     "  integrate single images to patterns: text (.xy) or HDF5\n"
     "  simulate  writes a scan with known truth, as a detector would\n"
+    "  bench     times each stage alone and the whole chain, on a simulated or a given scan\n"
     "  devices   lists the OpenCL devices and which one each local rank would take\n"
     "\n"
     "annulus COMMAND --help tells a command's options; annulus --version the version.\n"
@@ -33,8 +35,10 @@ ExitCode run(const std::vector<std::string>& arguments, MPI_Comm comm) {
   const std::vector<std::string> rest(arguments.empty() ? arguments.end() : arguments.begin() + 1, arguments.end());
   if (command == "map") return command_map(mapping::ScanKind::map, rest, comm);
   if (command == "tomo") return command_map(mapping::ScanKind::tomo, rest, comm);
+  if (command == "calibrate") return command_calibrate(rest, comm);
   if (command == "integrate") return command_integrate(rest, comm);
   if (command == "simulate") return command_simulate(rest, comm);
+  if (command == "bench") return command_bench(rest, comm);
   if (command == "devices") return command_devices(rest, comm);
   if (command == "--version" || command == "-V") {
     if (root) std::cout << "annulus " << version << '\n';

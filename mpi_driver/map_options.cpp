@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <sstream>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -28,6 +29,13 @@ po::options_description option_table(mapping::ScanKind kind) {
   add("fast-motor", text(), "path of the fast motor's positions, one a frame");
   add("keep-going", "damaged or missing TIFF files become frames with a status instead of an error");
 
+  po::options_description calibration = calibration_option_group();
+  add = calibration.add_options();
+  add("calibrate", po::value<std::vector<std::string>>()->composing(),
+      "image of a reference compound to find the geometry from; --poni is a guess then");
+  add("calibration-report", text(), "page to write of the calibration (HTML)");
+  add("accept-doubtful-calibration", "go on with a calibration that is doubtful, instead of stopping before any work");
+
   po::options_description output("Output");
   add = output.add_options();
   add("output,o", text(), "HDF5 file to write");
@@ -37,13 +45,39 @@ po::options_description option_table(mapping::ScanKind kind) {
   add("help,h", "show this help");
 
   po::options_description all;
-  all.add(scan).add(integration_option_group()).add(compute_option_group()).add(output);
+  all.add(scan).add(integration_option_group()).add(calibration).add(compute_option_group()).add(output);
   return all;
 }
 
 /// Puts an option's text in the place of `value` when it is given.
 void take_text(const po::variables_map& given, const char* name, std::string& value) {
   if (given.count(name) > 0) value = given[name].as<std::string>();
+}
+
+/// --calibrate and what belongs to it. Masks of the scan hide the same pixels of the calibrant's image, and --poni is a
+/// guess.
+void take_calibration(const po::variables_map& given, MapOptions& options, Problems& problems) {
+  options.accept_doubtful_calibration = given.count("accept-doubtful-calibration") > 0;
+  if (given.count("calibration-report") > 0) {
+    options.calibration_report = given["calibration-report"].as<std::string>();
+  }
+  if (given.count("calibrate") == 0) {
+    std::vector<std::string> names = calibration_options_given(given);
+    if (options.accept_doubtful_calibration) names.emplace_back("--accept-doubtful-calibration");
+    if (!options.calibration_report.empty()) names.emplace_back("--calibration-report");
+    if (!names.empty()) {
+      problems.add(fmt::format("{}: expected --calibrate IMAGE with it", fmt::join(names, ", ")));
+    }
+    return;
+  }
+  CalibrationOptions calibration;
+  parse_calibration_options(given, calibration, problems);
+  if (calibration.list_calibrants) problems.add("--calibrant list: annulus calibrate --calibrant list tells the names");
+  calibration.images = given["calibrate"].as<std::vector<std::string>>();
+  calibration.masks = options.integration.masks;
+  calibration.poni = std::exchange(options.integration.poni, {});
+  options.integration.geometry_json.clear();
+  options.calibration = std::move(calibration);
 }
 
 }  // namespace
@@ -53,8 +87,9 @@ MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::stri
   const po::options_description visible = option_table(kind);
   po::options_description all;
   all.add(visible).add_options()("frames", po::value<std::vector<std::string>>()->composing());
-  const po::variables_map given =
-      parse_arguments(arguments, all, "frames", integration_pairs(), integration_optional_numbers());
+  std::vector<std::string> pairs = integration_pairs();
+  pairs.insert(pairs.end(), calibration_pairs().begin(), calibration_pairs().end());
+  const po::variables_map given = parse_arguments(arguments, all, "frames", pairs, integration_optional_numbers());
   if (given.count("help") > 0) {
     const char* command = kind == mapping::ScanKind::tomo ? "tomo" : "map";
     std::ostringstream text;
@@ -97,13 +132,16 @@ MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::stri
   apply_integration_options(given, options.integration, problems);
   settle_integration_options(options.integration, problems);
 
+  take_calibration(given, options, problems);
+
   if (options.frames.empty() && !config_failed) problems.add("no frames given: name TIFF or HDF5 files");
   if (options.output.empty() && (!config_failed || has("output"))) {
     problems.add(fmt::format("--output is {}, expected the HDF5 file to write", has("output") ? "empty" : "missing"));
   }
   const IntegrationOptions& integration = options.integration;
-  if (integration.poni.empty() && integration.geometry_json.empty() && !has("poni") && !config_failed) {
-    problems.add("--poni is missing: the geometry, a PONI file");
+  if (integration.poni.empty() && integration.geometry_json.empty() && !has("poni") && !config_failed &&
+      !options.calibration) {
+    problems.add("--poni is missing: the geometry, a PONI file (or --calibrate)");
   }
   if (!slow_known && !config_failed) problems.add("--slow is missing: the number of points along the slow axis");
   if (!fast_known && !config_failed) problems.add("--fast is missing: the number of points along the fast axis");
@@ -116,6 +154,7 @@ MapOptions parse_map_options(mapping::ScanKind kind, const std::vector<std::stri
   }
 
   options.compute = parse_compute_options(given, problems);
+  if (options.calibration) options.calibration->threads = options.compute.threads;
 
   if (has("overwrite") && has("resume")) {
     problems.add("--overwrite and --resume contradict each other: one starts anew, the other goes on");

@@ -11,6 +11,7 @@
 #include "base/problems.hpp"
 #include "mapping/frame_source.hpp"
 #include "mapping/scan.hpp"
+#include "mpi_driver/calibrate_options.hpp"
 #include "mpi_driver/compute_options.hpp"
 #include "mpi_driver/integration_options.hpp"
 
@@ -46,10 +47,15 @@ struct MapOptions {
   MotorRange fast_range;
   ExpectedFrames expected;
   IntegrationOptions integration;
+  std::optional<CalibrationOptions> calibration;  ///< the geometry is found from images of a reference compound
+  bool accept_doubtful_calibration = false;
+  std::filesystem::path calibration_report;  ///< HTML file; "" = none
+  std::string calibration_evidence;          ///< JSON, once it is done
   mapping::DamagedFiles damaged_files = mapping::DamagedFiles::refuse;
   ComputeSettings compute;
   OutputMode output_mode = OutputMode::create;
   bool dry_run = false;
+  std::uint64_t most_frames = 0;      ///< Only the first ones of the input; 0 = all.
   std::vector<std::string> warnings;  ///< what the user should know of the configuration
 };
 

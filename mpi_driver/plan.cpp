@@ -192,10 +192,6 @@ double sensor_transmission_of(const integrator::Geometry& geometry, const std::s
   return integrator::sensor_transmission(*detector.sensor, energy_kev);
 }
 
-bool needs_wavelength(kernels::RadialSpace space) {
-  return space != kernels::RadialSpace::two_theta && space != kernels::RadialSpace::r;
-}
-
 std::string filter_text(const kernels::OutlierFilter& filter) {
   if (const auto* clip = std::get_if<kernels::SigmaClip>(&filter)) {
     return fmt::format("sigma clipping at {:g}, {} cycles", clip->threshold, clip->cycles);
@@ -230,10 +226,12 @@ integrator::IntegrationPlan make_plan(const IntegrationOptions& options, const P
 
   integrator::Detector& detector = plan.geometry.detector;
   fit_detector(options, frames, detector, problems);
-  const integrator::RadialUnit& unit = integrator::radial_unit(plan.settings.unit);
-  if (needs_wavelength(unit.space) && !plan.geometry.wavelength_m) {
-    problems.add(fmt::format("--unit {} needs a wavelength: {} has none", unit.name, geometry_name(options)));
-  }
+  const auto expect_wavelength = [&](const char* option, const std::string& name) {
+    if (!integrator::radial_unit(name).needs_wavelength || plan.geometry.wavelength_m) return;
+    problems.add(fmt::format("{} {} needs a wavelength: {} has none", option, name, geometry_name(options)));
+  };
+  expect_wavelength("--unit", plan.settings.unit);
+  expect_wavelength("--azimuthal-unit", plan.settings.azimuthal_unit);
   // A detector with a distortion file has pixels of different sizes, which count as in pyFAI.
   if (fs::path(detector.file).extension() == ".spline") corrections.pixel_area = integrator::PixelArea::own;
   if (options.absorption) {
@@ -287,35 +285,41 @@ std::string worker_configuration(const IntegrationOptions& options, const integr
     method = "medfilt1d_ng";
     extra = {{"percentile", {100.0 * range->lower, 100.0 * range->upper}}};
   }
-  const Json json = {{"application", "worker"},
-                     {"version", 5},
-                     {"poni", Json::parse(integrator::poni_json(plan.geometry))},
-                     {"nbpt_rad", settings.bins},
-                     {"nbpt_azim", settings.azimuthal_bins > 0 ? Json(settings.azimuthal_bins) : Json()},
-                     {"unit", settings.unit},
-                     {"chi_discontinuity_at_0", settings.azimuth_cut == kernels::AzimuthCut::at_zero},
-                     {"polarization_description",
-                      corrections.polarisation_factor
-                          ? Json::array({*corrections.polarisation_factor, corrections.polarisation_offset_rad})
-                          : Json()},
-                     {"normalization_factor", settings.normalisation_factor},
-                     {"val_dummy", optional_json(settings.dummy)},
-                     {"delta_dummy", settings.dummy ? Json(settings.delta_dummy) : Json()},
-                     {"correct_solid_angle", corrections.solid_angle},
-                     {"dark_current", list_or_null(options.dark)},
-                     {"flat_field", list_or_null(options.flat)},
-                     // pyFAI knows one mask.
-                     {"mask_file", options.masks.empty() ? Json() : Json(options.masks.front())},
-                     {"error_model", name_of(settings.error_model)},
-                     {"method", {name_of(settings.splitting), "csr", "cython"}},
-                     {"opencl_device", nullptr},
-                     {"azimuth_range", pair_or_null(settings.azimuth_range_deg)},
-                     {"radial_range", pair_or_null(settings.radial_range)},
-                     {"integrator_class", "AzimuthalIntegrator"},
-                     {"integrator_method", method},
-                     {"extra_options", extra},
-                     {"monitor_name", monitor.empty() ? Json() : Json(monitor)},
-                     {"shape", {plan.geometry.detector.rows, plan.geometry.detector.columns}}};
+  Json json = {{"application", "worker"},
+               {"version", 5},
+               {"poni", Json::parse(integrator::poni_json(plan.geometry))},
+               {"nbpt_rad", settings.bins},
+               {"nbpt_azim", settings.azimuthal_bins > 0 ? Json(settings.azimuthal_bins) : Json()},
+               {"unit", settings.azimuthal_unit == "chi_deg" ? Json(settings.unit)
+                                                             : Json::array({settings.unit, settings.azimuthal_unit})},
+               {"chi_discontinuity_at_0", settings.azimuth_cut == kernels::AzimuthCut::at_zero},
+               {"polarization_description",
+                corrections.polarisation_factor
+                    ? Json::array({*corrections.polarisation_factor, corrections.polarisation_offset_rad})
+                    : Json()},
+               {"normalization_factor", settings.normalisation_factor},
+               {"val_dummy", optional_json(settings.dummy)},
+               {"delta_dummy", settings.dummy ? Json(settings.delta_dummy) : Json()},
+               {"correct_solid_angle", corrections.solid_angle},
+               {"dark_current", list_or_null(options.dark)},
+               {"flat_field", list_or_null(options.flat)},
+               // pyFAI knows one mask.
+               {"mask_file", options.masks.empty() ? Json() : Json(options.masks.front())},
+               {"error_model", name_of(settings.error_model)},
+               {"method", {name_of(settings.splitting), "csr", "cython"}},
+               {"opencl_device", nullptr},
+               {"azimuth_range", pair_or_null(settings.azimuth_range)},
+               {"radial_range", pair_or_null(settings.radial_range)},
+               {"integrator_class", "AzimuthalIntegrator"},
+               {"integrator_method", method},
+               {"extra_options", extra},
+               {"monitor_name", monitor.empty() ? Json() : Json(monitor)},
+               {"shape", {plan.geometry.detector.rows, plan.geometry.detector.columns}}};
+  if (settings.sample != integrator::SamplePose{}) {
+    json["incident_angle"] = settings.sample.incident_angle_rad;
+    json["tilt_angle"] = settings.sample.tilt_angle_rad;
+    json["sample_orientation"] = settings.sample.orientation;
+  }
   return json.dump(2);
 }
 
@@ -329,8 +333,10 @@ std::string plan_fingerprint(const integrator::IntegrationPlan& plan) {
       {"bins", settings.bins},
       {"azimuthal bins", settings.azimuthal_bins},
       {"unit", settings.unit},
+      {"azimuthal unit", settings.azimuthal_unit},
+      {"sample", {settings.sample.incident_angle_rad, settings.sample.tilt_angle_rad, settings.sample.orientation}},
       {"radial range", optional_json(settings.radial_range)},
-      {"azimuth range", optional_json(settings.azimuth_range_deg)},
+      {"azimuth range", optional_json(settings.azimuth_range)},
       {"azimuth cut", settings.azimuth_cut == kernels::AzimuthCut::at_zero ? "0" : "180"},
       {"negative radii", optional_json(settings.negative_radial)},
       {"splitting", name_of(settings.splitting)},
@@ -369,11 +375,23 @@ std::string describe_plan(const integrator::IntegrationPlan& plan) {
     return ends ? fmt::format(" from {:g} to {:g}", ends->first, ends->second) : std::string();
   };
   text += fmt::format("bins      {} in {}{}", settings.bins, settings.unit, range(settings.radial_range));
-  if (settings.azimuthal_bins > 0) text += fmt::format(" x {} azimuths", settings.azimuthal_bins);
-  if (settings.azimuth_range_deg) text += fmt::format(", azimuths{} degrees", range(settings.azimuth_range_deg));
+  if (settings.azimuthal_unit == "chi_deg") {
+    if (settings.azimuthal_bins > 0) text += fmt::format(" x {} azimuths", settings.azimuthal_bins);
+    if (settings.azimuth_range) text += fmt::format(", azimuths{} degrees", range(settings.azimuth_range));
+  } else if (settings.azimuthal_bins > 0) {
+    text +=
+        fmt::format(" x {} in {}{}", settings.azimuthal_bins, settings.azimuthal_unit, range(settings.azimuth_range));
+  } else if (settings.azimuth_range) {
+    text += fmt::format(", {}{}", settings.azimuthal_unit, range(settings.azimuth_range));
+  }
   text += fmt::format(", {} splitting, {} error model", name_of(settings.splitting), name_of(settings.error_model));
   if (const std::string filter = filter_text(settings.filter); !filter.empty()) text += ", " + filter;
   text += '\n';
+  if (const integrator::SamplePose& sample = settings.sample; sample != integrator::SamplePose{}) {
+    text += fmt::format("sample    incident angle {:g}, tilt angle {:g} degrees, orientation {}\n",
+                        integrator::degrees_of(sample.incident_angle_rad),
+                        integrator::degrees_of(sample.tilt_angle_rad), sample.orientation);
+  }
 
   std::string list;
   const auto add = [&](const std::string& correction) { list += (list.empty() ? "" : ", ") + correction; };

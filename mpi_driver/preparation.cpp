@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -15,6 +14,8 @@
 #include <fmt/format.h>
 
 #include "base/errors.hpp"
+#include "mpi_driver/calibration_step.hpp"
+#include "mpi_driver/memory_need.hpp"
 #include "mpi_driver/output_lock.hpp"
 #include "mpi_driver/plan.hpp"
 #include "mpi_driver/version.hpp"
@@ -32,13 +33,32 @@ std::optional<fs::path> series_file(const mapping::FrameList& frames) {
   return std::nullopt;
 }
 
+/// Full paths without links in their folders, each of which is resolved once: with 10^6 files in a folder of a parallel
+/// file system the system's own resolution of each takes minutes.
+class CanonicalPaths {
+ public:
+  fs::path operator()(const fs::path& file) {
+    const fs::path folder = file.parent_path();
+    const auto [place, fresh] = folders_.try_emplace(folder);
+    if (fresh) {
+      std::error_code error;
+      place->second = fs::weakly_canonical(folder.empty() ? fs::path(".") : folder, error);
+      if (error) place->second = folder;
+    }
+    return place->second / file.filename();
+  }
+
+ private:
+  std::map<fs::path, fs::path> folders_;
+};
+
 /// What can be said of the input before any frame is read.
 void check_input(const MapOptions& options, const mapping::FrameList& frames, Problems& problems,
                  std::vector<std::string>& warnings) {
   std::set<fs::path> seen;
+  CanonicalPaths canonical;
   for (const fs::path& file : options.frames) {
-    std::error_code error;
-    if (!seen.insert(fs::weakly_canonical(file, error)).second) {
+    if (!seen.insert(canonical(file)).second) {
       warnings.push_back(fmt::format("{}: is given more than once, and so are its frames", file.string()));
     }
   }
@@ -139,15 +159,9 @@ Json state_of(const mapping::FrameList& frames) {
   Json state = Json::array();
   std::uint64_t first = 0;
   for (const mapping::FrameRun& run : frames.runs) {
-    std::error_code error;
-    const std::uintmax_t bytes = fs::file_size(run.file, error);
-    const bool there = !error;
-    const fs::file_time_type changed = fs::last_write_time(run.file, error);
-    const bool known = there && !error;
-    state.push_back(
-        {first, run.frames, known ? Json(bytes) : Json(),
-         known ? Json(std::chrono::duration_cast<std::chrono::nanoseconds>(changed.time_since_epoch()).count())
-               : Json()});
+    // Runs that nobody looked at are lost ones: few.
+    const std::optional<mapping::FileState> file = run.state ? run.state : mapping::file_state(run.file);
+    state.push_back({first, run.frames, file ? Json(file->bytes) : Json(), file ? Json(file->changed_ns) : Json()});
     first += run.frames;
   }
   return state;
@@ -229,6 +243,23 @@ std::string difference(const std::string& before, const std::string& now) {
   return names;
 }
 
+/// Whether the output, which exists, is a file that the run reads, under whatever name.
+bool is_input(const MapOptions& options, const mapping::FrameList& frames) {
+  std::error_code error;
+  const auto same = [&](const fs::path& file) { return !file.empty() && fs::equivalent(file, options.output, error); };
+  const auto bytes = fs::file_size(options.output, error);
+  const auto may_be = [&](const mapping::FrameRun& run) { return !run.state || run.state->bytes == bytes; };
+  std::vector<fs::path> sources = plan_sources(options.integration);
+  if (options.calibration) {
+    const std::vector<fs::path> more = calibration_sources(*options.calibration);
+    sources.insert(sources.end(), more.begin(), more.end());
+  }
+  return std::any_of(frames.inputs.begin(), frames.inputs.end(), [&](const auto& input) { return same(input.file); }) ||
+         std::any_of(frames.runs.begin(), frames.runs.end(),
+                     [&](const mapping::FrameRun& run) { return may_be(run) && same(run.file); }) ||
+         std::any_of(sources.begin(), sources.end(), same);
+}
+
 void check_output(const MapOptions& options, const mapping::FrameList& frames, Problems& problems) {
   if (options.output.empty()) return;
   std::error_code error;
@@ -250,14 +281,7 @@ void check_output(const MapOptions& options, const mapping::FrameList& frames, P
     problems.add(
         fmt::format("--output {}: the folder {} cannot be written to", options.output.string(), folder.string()));
   }
-  std::set<fs::path> sources;
-  const auto add_source = [&](const fs::path& file) {
-    if (!file.empty()) sources.insert(fs::weakly_canonical(file, error));
-  };
-  for (const auto& input : frames.inputs) add_source(input.file);
-  for (const auto& run : frames.runs) add_source(run.file);
-  for (const fs::path& file : plan_sources(options.integration)) add_source(file);
-  if (exists && sources.contains(fs::weakly_canonical(options.output, error))) {
+  if (exists && is_input(options, frames)) {
     problems.add(fmt::format("--output {}: is one of the inputs", options.output.string()));
   }
   if (const std::optional<std::string> holder = OutputLock::holder(options.output)) problems.add(*holder);
@@ -288,13 +312,15 @@ std::vector<LineBlock> blocks_of(const mapping::Scan& scan, const std::vector<st
 
 }  // namespace
 
-Preparation prepare(const MapOptions& options, int ranks, const std::string& command_line, Problems problems) {
+Preparation prepare(const MapOptions& options, int ranks, int node_ranks, const std::string& command_line,
+                    Problems problems, const mapping::SurveyCrew& crew) {
   Preparation preparation;
   Experiment& experiment = preparation.experiment;
 
   preparation.warnings = options.warnings;
   experiment.frames =
-      mapping::open_frames(mapping::natural_order(options.frames), options.data, options.damaged_files, problems);
+      mapping::open_frames(mapping::natural_order(options.frames), options.data, options.damaged_files, problems, crew);
+  if (options.most_frames > 0) mapping::keep_first(experiment.frames, options.most_frames);
   const mapping::FrameList& list = experiment.frames;
   check_input(options, list, problems, preparation.warnings);
   experiment.plan = make_plan(
@@ -336,12 +362,16 @@ Preparation prepare(const MapOptions& options, int ranks, const std::string& com
   description.radial_name = unit.axis_name;
   description.radial_unit = unit.symbol;
   description.radial_label = unit.label;
+  const integrator::RadialUnit& azimuthal_unit = integrator::radial_unit(options.integration.settings.azimuthal_unit);
+  description.azimuthal_unit = azimuthal_unit.symbol;
+  description.azimuthal_label = azimuthal_unit.label;
   description.errors = options.integration.settings.error_model != kernels::ErrorModel::no;
   description.std = experiment.std;
   description.monitor = experiment.monitor;
   description.inputs = experiment.frames.inputs;
   if (!options.integration.masks.empty()) description.mask_file = options.integration.masks.front();
   description.configuration_json = worker_configuration(options.integration, experiment.plan, options.monitor);
+  description.calibration_json = options.calibration_evidence;
   description.command_line = command_line;
   description.version = version;
   description.fingerprint = fingerprint_of(options, experiment);
@@ -364,13 +394,17 @@ Preparation prepare(const MapOptions& options, int ranks, const std::string& com
     preparation.points_done = static_cast<std::uint64_t>(
         std::count(status.begin(), status.end(), static_cast<std::uint8_t>(mapping::FrameStatus::ok)));
   }
-  experiment.blocks = blocks_of(scan, status, options.compute.batch, ranks);
+  experiment.blocks = blocks_of(scan, status, experiment.compute.batch, ranks);
+  const std::string warning = fit_batch(experiment, memory_available_bytes() / static_cast<std::uint64_t>(node_ranks));
+  if (!warning.empty()) {
+    preparation.warnings.push_back(warning);
+    experiment.blocks = blocks_of(scan, status, experiment.compute.batch, ranks);
+  }
   return preparation;
 }
 
 std::string describe(const Preparation& preparation, int ranks) {
   const Experiment& experiment = preparation.experiment;
-  const integrator::Geometry& geometry = experiment.plan.geometry;
   const integrator::IntegrationSettings& settings = experiment.plan.settings;
   const mapping::Scan& scan = experiment.scan;
   const double megabyte = 1e6;
@@ -391,31 +425,25 @@ std::string describe(const Preparation& preparation, int ranks) {
   std::string storage_text;
   for (const auto& [name, frames] : storages) storage_text += fmt::format("; {} frames: {}", frames, name);
 
-  const double pixels = static_cast<double>(experiment.frames.pixels());
-  const integrator::IntegrationPlan& plan = experiment.plan;
   const double rows = static_cast<double>(settings.bins) * std::max<std::uint32_t>(settings.azimuthal_bins, 1);
   const double kinds = 1.0 + (preparation.description.errors ? 1.0 : 0.0) + (experiment.std ? 1.0 : 0.0);
   const double volume = static_cast<double>(scan.points()) * rows * 4.0 * kinds;
-  std::uint64_t most_lines = 1;
-  for (const LineBlock& block : experiment.blocks) most_lines = std::max(most_lines, block.lines);
-  // Two encoded and one decoded batch; corners and the matrix, with at most some three weights a pixel, in two forms
-  // while it is built; the images of the plan; results of a batch and of a block of lines.
-  const double results = (static_cast<double>(experiment.compute.batch) + static_cast<double>(most_lines * scan.fast)) *
-                         rows * 4.0 * kinds;
-  const double images = static_cast<double>(plan.mask.size()) +
-                        4.0 * static_cast<double>(plan.dark.size() + plan.flat.size() + plan.variance.size());
-  const double vertices =
-      geometry.detector.vertices ? 4.0 * static_cast<double>(geometry.detector.vertices->size()) : 0.0;
-  const double memory = experiment.compute.batch * pixels * static_cast<double>(widest) * 3.0 +
-                        pixels * (48.0 + 3 * 16.0) + rows * 64.0 + results + images + vertices;
   std::string text;
   text += fmt::format("frames    {} in {} input{}{}\n", experiment.frames.frames(), experiment.frames.inputs.size(),
                       experiment.frames.inputs.size() == 1 ? "" : "s", storage_text);
   text += fmt::format("grid      {} {} x {} {}{}, offset {}\n", scan.slow, scan.slow_axis.name, scan.fast,
                       scan.fast_axis.name, scan.zigzag ? ", zigzag" : "", scan.offset);
   text += describe_plan(experiment.plan);
-  text += fmt::format("memory    about {:.0f} MB a rank, {} rank{}, batches of {} frames\n", memory / megabyte, ranks,
-                      ranks == 1 ? "" : "s", experiment.compute.batch);
+  const std::uint64_t entries = matrix_entries(experiment.plan);
+  const MemoryNeed need = memory_need(experiment, entries);
+  const auto megabytes = [&](std::uint64_t bytes) { return static_cast<double>(bytes) / megabyte; };
+  text += fmt::format(
+      "memory    at most {:.0f} MB a rank: matrix of {:.1f} million entries {:.0f}, images {:.0f}, batches of {} "
+      "frames "
+      "{:.0f}, results {:.0f}, lists of the scan {:.0f}, program {:.0f}; {} rank{}\n",
+      megabytes(need.total()), static_cast<double>(entries) / 1e6, megabytes(need.matrix), megabytes(need.images),
+      experiment.compute.batch, megabytes(need.batches), megabytes(need.results), megabytes(need.scan),
+      megabytes(need.process), ranks, ranks == 1 ? "" : "s");
   text += fmt::format("output    {}: {:.1f} MB\n", experiment.output.string(), volume / megabyte);
   if (preparation.points_done > 0) {
     text += fmt::format("resumed   {} of {} points are done\n", preparation.points_done, scan.points());

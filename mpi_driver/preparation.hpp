@@ -19,10 +19,12 @@ struct Preparation {
 
 /// Reads geometry, images, frames, monitor and motors, checks that they fit each other and that the output can be
 /// written. Writes nothing. Throws InputError with every problem found, those of the options first.
-/// @param ranks     how many ranks will share the lines
+/// @param ranks       how many ranks will share the lines
+/// @param node_ranks  how many of them share this node's memory; batches that do not fit there are made smaller
 /// @param problems  of the options, as parse_map_options found them
-[[nodiscard]] Preparation prepare(const MapOptions& options, int ranks, const std::string& command_line,
-                                  Problems problems);
+/// @param crew      looks at the frames' files
+[[nodiscard]] Preparation prepare(const MapOptions& options, int ranks, int node_ranks, const std::string& command_line,
+                                  Problems problems, const mapping::SurveyCrew& crew);
 
 /// What a dry run tells: frames, grid, geometry, memory, bytes to read and write.
 [[nodiscard]] std::string describe(const Preparation& preparation, int ranks);

@@ -14,7 +14,7 @@ fi
 options=(-std=c++20 -fsyntax-only -Wall -Wextra -Werror -I.)
 for folder in "$@"; do options+=(-isystem "$folder"); done
 
-mapfile -t headers < <(find base kernels integrator mapping simulation mpi_driver tests -name '*.hpp' | sort)
+mapfile -t headers < <(find base kernels integrator calibration mapping simulation mpi_driver tests -name '*.hpp' | sort)
 if [ ${#headers[@]} -eq 0 ]; then
   echo "check_headers: found no header" >&2
   exit 1

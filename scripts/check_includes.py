@@ -17,9 +17,10 @@ ROOMS = {
     "base": set(),
     "kernels": {"base"},
     "integrator": {"base", "kernels"},
+    "calibration": {"base", "kernels", "integrator"},
     "mapping": {"base", "kernels", "integrator"},
-    "simulation": {"base", "kernels", "integrator", "mapping"},
-    "mpi_driver": {"base", "kernels", "integrator", "mapping", "simulation"},
+    "simulation": {"base", "kernels", "integrator", "calibration", "mapping"},
+    "mpi_driver": {"base", "kernels", "integrator", "calibration", "mapping", "simulation"},
 }
 
 # Header -> the only places in the rooms from which it may be included; both are regular expressions on whole paths.
@@ -30,7 +31,9 @@ RESERVED = [
     (r"CL/.*", r"kernels/opencl/.*"),
     (r"omp\.h", r"kernels/openmp/.*|mpi_driver/.*"),
     (r"tiff.*\.h", r"mapping/.*|simulation/.*"),
-    (r"fstream|filesystem|fcntl\.h|sys/stat\.h|unistd\.h", r"(base|integrator|mapping|simulation|mpi_driver)/.*"),
+    (r"fstream|filesystem|fcntl\.h|sys/stat\.h|unistd\.h", r"(base|integrator|calibration|mapping|simulation|mpi_driver)/.*"),
+    (r"png\.h", r"calibration/report\.cpp"),
+    (r"ceres/.*", r"calibration/.*"),
     (r"iostream|boost/program_options.*", r"mpi_driver/.*"),
 ]
 

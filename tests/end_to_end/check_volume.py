@@ -17,14 +17,14 @@ from pyFAI.gui.pilx.models import ImageIndices
 from pyFAI.gui.pilx.point import Point
 from pyFAI.gui.pilx.utils import get_axes_dataset, get_axes_index, get_radial_dataset, get_signal_dataset
 from pyFAI.io.nexus import Nexus
-from pyFAI.units import RADIAL_UNITS
+from pyFAI.units import AZIMUTHAL_UNITS, RADIAL_UNITS
 from silx.io import get_data, nxdata
 from silx.io.url import DataUrl
 
 ENTRY = "/entry_0000"
 PROCESS = ENTRY + "/annulus"
 RESULT = PROCESS + "/result"
-RADIAL_NAMES = {unit.space for unit in RADIAL_UNITS.values()}
+RADIAL_NAMES = {unit.space for unit in [*RADIAL_UNITS.values(), *AZIMUTHAL_UNITS.values()]}
 OK = 1
 STATUSES = range(6)
 

@@ -184,12 +184,12 @@ class Configurations(common.TestCase):
                                 common.read_volume(self.scratch / "own.h5"), "own configuration")
 
     def test_unknown_and_unsupported_keys_are_told_together(self):
-        config = self.diffmap("bad", self.worker(sensitivity=1, integrator_class="FiberIntegrator"))
+        config = self.diffmap("bad", self.worker(sensitivity=1, integrator_class="GoniometerIntegrator"))
         config["colour"] = "viridis"
         file = self.scratch / "bad.json"
         file.write_text(json.dumps(config), encoding="utf-8")
         done = common.run("map", "--config", file, expect=common.EXIT_BAD_INPUT)
-        for part in ("sensitivity", "FiberIntegrator", "colour"):
+        for part in ("sensitivity", "GoniometerIntegrator", "colour"):
             self.assertIn(part, done.stderr)
         self.assertFalse((self.scratch / "bad.h5").exists())
 

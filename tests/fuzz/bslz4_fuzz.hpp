@@ -113,6 +113,29 @@ inline Bytes encode_by_definition(std::span<const std::byte> frame, std::size_t 
   return chunk;
 }
 
+/// Whether a block that liblz4 decodes has a match of offset 0.
+inline bool has_zero_offset(std::span<const std::byte> block) {
+  std::size_t next = 0;
+  const auto read_length = [&](std::size_t nibble) {
+    std::size_t length = nibble;
+    for (std::size_t byte = 255; nibble == 15 && byte == 255;) {
+      byte = std::to_integer<std::size_t>(block[next++]);
+      length += byte;
+    }
+    return length;
+  };
+  while (next < block.size()) {
+    const auto token = std::to_integer<std::size_t>(block[next++]);
+    const std::size_t literals = read_length(token >> 4);
+    next += literals;
+    if (next >= block.size()) break;
+    if (block[next] == std::byte{0} && block[next + 1] == std::byte{0}) return true;
+    next += 2;
+    read_length(token & 15);
+  }
+  return false;
+}
+
 /// The frame that a chunk holds, or nothing when it holds none of `frame_bytes` bytes.
 inline std::optional<Bytes> decode_by_definition(std::span<const std::byte> chunk, std::size_t element_size,
                                                  std::size_t frame_bytes) {
@@ -140,6 +163,8 @@ inline std::optional<Bytes> decode_by_definition(std::span<const std::byte> chun
         LZ4_decompress_safe(reinterpret_cast<const char*>(packed->data()), reinterpret_cast<char*>(planes.data()),
                             static_cast<int>(packed->size()), static_cast<int>(planes.size()));
     if (decoded != static_cast<int>(planes.size())) return std::nullopt;
+    // liblz4 lets an offset of 0 pass, which the format forbids: nobody knows what such bytes meant.
+    if (has_zero_offset(*packed)) return std::nullopt;
     const Bytes elements = transpose_by_definition(Direction::to_elements, planes, element_size);
     frame.insert(frame.end(), elements.begin(), elements.end());
   }

@@ -93,7 +93,7 @@ TEST(Configuration, EveryVersionIsReadAsPyfaiReadsIt) {
     EXPECT_EQ(name_of(settings.splitting), expected.splitting);
     EXPECT_EQ(name_of(settings.error_model), expected.error_model);
     expect_same(settings.radial_range, expected.radial_range, "radial range");
-    expect_same(settings.azimuth_range_deg, expected.azimuth_range_deg, "azimuth range");
+    expect_same(settings.azimuth_range, expected.azimuth_range_deg, "azimuth range");
     EXPECT_EQ(settings.azimuth_cut == kernels::AzimuthCut::at_zero, expected.cut_at_zero);
     EXPECT_EQ(settings.corrections.solid_angle, expected.solid_angle);
     expect_same(settings.corrections.polarisation_factor, expected.polarisation_factor, "polarisation");
@@ -185,12 +185,14 @@ TEST(Configuration, WrongTypesAndValuesAreRefused) {
       {"azimuth_range", {30.0, 30.0}},
       {"azimuth_range", {-200.0, 200.0}},
       {"radial_range", {1.0, 2.0, 3.0}},
-      {"integrator_class", "FiberIntegrator"},
+      {"integrator_class", "GoniometerIntegrator"},
+      {"sample_orientation", 9},
       {"integrator_method", "medfilt1d_legacy"},
       {"extra_options", {{"metadata", "x"}}},
       {"shape", {1, 2, 3}},
       {"mask_file", "silx:mask.h5?path=/mask&slice=3"},
-      {"unit", {"q_nm^-1", "qoop_nm^-1"}},
+      {"unit", {"q_nm^-1", "qoop"}},
+      {"unit", {{"name", "qip_nm^-1"}, {"pitch", 0.1}}},
   };
   for (const auto& [key, value] : wrong) EXPECT_NE(refusal(with(key, value)), "") << key << ": " << value.dump();
   EXPECT_EQ(refusal(version_5()), "");
@@ -247,11 +249,63 @@ TEST(Configuration, PolarisationOffsetIsInRadians) {
   EXPECT_TRUE(warns(options, "pyFAI's worker leaves it out"));
 }
 
-TEST(Configuration, MethodStringsKeepTheSplittingThatTheyMeantWhenWritten) {
+TEST(Configuration, AxesOfTheFiberIntegratorAreTaken) {
+  const auto unit = [](const char* name) {
+    return Json{{"name", name}, {"incident_angle", 0.01}, {"tilt_angle", -0.2}, {"sample_orientation", 6}};
+  };
+  Json json = {{"application", "worker"},
+               {"version", 5},
+               {"integrator_class", "FiberIntegrator"},
+               {"poni", "geometry.poni"},
+               {"npt_ip", 300},
+               {"npt_oop", 200},
+               {"unit_ip", unit("qip_A^-1")},
+               {"unit_oop", unit("qoop_nm^-1")},
+               {"ip_range", {-2.0, 2.5}},
+               {"oop_range", {0.0, 3.0}},
+               {"method", {"no", "csr", "cython"}}};
+  const integrator::SamplePose pose{0.01, -0.2, 6};
+  const integrator::IntegrationSettings map = read(json).integration.settings;
+  EXPECT_EQ(map.unit, "qip_A^-1");
+  EXPECT_EQ(map.bins, 300U);
+  EXPECT_EQ(map.radial_range, std::pair(-2.0, 2.5));
+  EXPECT_EQ(map.azimuthal_unit, "qoop_nm^-1");
+  EXPECT_EQ(map.azimuthal_bins, 200U);
+  EXPECT_EQ(map.azimuth_range, std::pair(0.0, 3.0));
+  EXPECT_EQ(map.sample, pose);
+
+  json["integration_1d"] = true;
+  const integrator::IntegrationSettings vertical = read(json).integration.settings;
+  EXPECT_EQ(vertical.unit, "qoop_nm^-1");
+  EXPECT_EQ(vertical.bins, 200U);
+  EXPECT_EQ(vertical.azimuthal_bins, 0U);
+  EXPECT_EQ(vertical.azimuthal_unit, "qip_A^-1");
+  EXPECT_EQ(vertical.azimuth_range, std::pair(-2.0, 2.5));
+  json["vertical_integration"] = false;
+  EXPECT_EQ(read(json).integration.settings.unit, "qip_A^-1");
+  EXPECT_EQ(read(json).integration.settings.azimuthal_unit, "qoop_nm^-1");
+  // Of the azimuthal integrator they have no meaning.
+  json["integrator_class"] = "AzimuthalIntegrator";
+  EXPECT_TRUE(holds(refusal(json), "unknown keys: "));
+}
+
+TEST(Configuration, TwoUnitsAreThoseOfBothAxes) {
+  Json json = with("unit", {"q_A^-1", "chigi_deg"});
+  json["nbpt_azim"] = 36;
+  json["azimuth_range"] = {-30.0, 40.0};
+  json["incident_angle"] = 0.25;
+  const integrator::IntegrationSettings settings = read(json).integration.settings;
+  EXPECT_EQ(settings.unit, "q_A^-1");
+  EXPECT_EQ(settings.azimuthal_unit, "chigi_deg");
+  EXPECT_EQ(settings.azimuth_range, std::pair(-30.0, 40.0));
+  EXPECT_EQ(settings.sample, (integrator::SamplePose{0.25, 0.0, 1}));
+}
+
+TEST(Configuration, MethodStringsMeanWhatTheyMeanToTodaysPyfai) {
   const std::vector<std::pair<const char*, const char*>> meanings = {
-      {"csr", "bbox"},       {"csr_ocl_1,1", "bbox"}, {"lut", "bbox"},        {"splitbbox", "bbox"},
-      {"bbox", "bbox"},      {"full_csr", "full"},    {"splitpixel", "full"}, {"nosplit_csr", "no"},
-      {"nosplit_lut", "no"}, {"cython", "no"},        {"numpy", "no"},        {"full_lut_ocl", "full"}};
+      {"csr", "no"},         {"csr_ocl_1,1", "no"}, {"lut", "bbox"},      {"splitbbox", "bbox"},
+      {"bbox", "bbox"},      {"full_csr", "full"},  {"splitpixel", "no"}, {"nosplit_csr", "no"},
+      {"nosplit_lut", "no"}, {"cython", "no"},      {"numpy", "no"},      {"full_lut_ocl", "full"}};
   for (const auto& [method, splitting] : meanings) {
     Json json = version_5();
     json["version"] = 2;
@@ -259,6 +313,7 @@ TEST(Configuration, MethodStringsKeepTheSplittingThatTheyMeantWhenWritten) {
     EXPECT_EQ(name_of(read(json).integration.settings.splitting), splitting) << method;
   }
   EXPECT_TRUE(warns(read(with("method", {nullptr, "csr", "cython"})), "names no pixel splitting: no is used"));
+  EXPECT_TRUE(warns(read(with("method", "csr")), "names no pixel splitting: no is used"));
 }
 
 TEST(Configuration, PseudoSplittingInOneDimensionIsBboxAsInPyfai) {
@@ -287,7 +342,7 @@ TEST(Configuration, PythonsInfinitiesAreRead) {
   const MapOptions open = read(std::string(
       R"({"version": 5, "radial_range": [-Infinity, Infinity], "azimuth_range": [NaN, 3], "poni": "Infinity.poni"})"));
   EXPECT_FALSE(open.integration.settings.radial_range);
-  EXPECT_FALSE(open.integration.settings.azimuth_range_deg);
+  EXPECT_FALSE(open.integration.settings.azimuth_range);
   EXPECT_EQ(open.integration.poni, "Infinity.poni");
 }
 
@@ -361,7 +416,7 @@ TEST(MapOptions, CommandLineWinsOverTheConfiguration) {
   EXPECT_TRUE(std::holds_alternative<kernels::QuantileRange>(options.integration.settings.filter));
   EXPECT_EQ(options.integration.poni, "own.poni");
   EXPECT_TRUE(options.integration.geometry_json.empty());
-  EXPECT_EQ(options.integration.settings.azimuth_range_deg, std::pair(170.0, -170.0));
+  EXPECT_EQ(options.integration.settings.azimuth_range, std::pair(170.0, -170.0));
   EXPECT_EQ(options.frames, (std::vector<std::filesystem::path>{"b.tif", "c.tif"}));
   std::remove(file.c_str());
 }

@@ -108,6 +108,51 @@ TEST(DeviceChoice, WithoutFloat64AnywhereTheRefusalSaysSo) {
   EXPECT_NE(message.find("0:0 Arc"), std::string::npos) << message;
 }
 
+// What the ranks of a node take when each sees `devices`.
+std::vector<DeviceInfo> taken_by(int ranks, const std::vector<DeviceInfo>& devices, const std::string& spec = "") {
+  std::vector<DeviceInfo> taken;
+  for (int rank = 0; rank < ranks; ++rank) taken.push_back(choose_device(devices, choice(spec, rank)));
+  return taken;
+}
+
+TEST(DeviceSharing, OneRankToAGpuIsFine) {
+  EXPECT_EQ(sharing_problem(taken_by(1, two_gpus_and_a_cpu())), "");
+  EXPECT_EQ(sharing_problem(taken_by(2, two_gpus_and_a_cpu())), "");
+}
+
+TEST(DeviceSharing, MoreRanksThanGpusIsRefusedWithTheWayOut) {
+  const std::string message = sharing_problem(taken_by(3, two_gpus_and_a_cpu()));
+  for (const char* part : {"2 ranks", "1:0 NVIDIA H200", "local ranks 0, 2", "here 2", "ppr:2:node", "--share-device"}) {
+    EXPECT_NE(message.find(part), std::string::npos) << part << " in: " << message;
+  }
+}
+
+TEST(DeviceSharing, AGpuNamedByNumberForAllRanksIsRefused) {
+  EXPECT_NE(sharing_problem(taken_by(2, two_gpus_and_a_cpu(), "1:1")), "");
+}
+
+TEST(DeviceSharing, ACpuServesAnyNumberOfRanks) {
+  EXPECT_EQ(sharing_problem(taken_by(8, {device(0, 0, "cpu-Xeon", false)})), "");
+  EXPECT_EQ(sharing_problem(taken_by(8, two_gpus_and_a_cpu(), "xeon")), "");
+}
+
+// A job queue that shows each rank one GPU alone, as 0:0 everywhere: what it is tells them apart.
+TEST(DeviceSharing, TheHardwareCountsNotItsNumber) {
+  std::vector<DeviceInfo> taken{device(0, 0, "NVIDIA H200", true), device(0, 0, "NVIDIA H200", true)};
+  taken[0].identity = "uuid 01";
+  taken[1].identity = "uuid 02";
+  EXPECT_EQ(sharing_problem(taken), "");
+  taken[1].identity = "uuid 01";
+  EXPECT_NE(sharing_problem(taken), "");
+  taken[0].identity = taken[1].identity = "";
+  EXPECT_NE(sharing_problem(taken), "") << "with nothing else to go by, the number does";
+}
+
+TEST(DeviceSharing, NoDeviceIsNoProblem) {
+  EXPECT_EQ(sharing_problem({}), "");
+  EXPECT_EQ(sharing_problem(std::vector<DeviceInfo>(4)), "") << "backends without a device";
+}
+
 TEST(DeviceList, IsTheSameEachTimeWithGpusFirst) {
   const std::vector<DeviceInfo> devices = list_devices();
   const std::vector<DeviceInfo> again = list_devices();

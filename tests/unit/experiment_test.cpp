@@ -46,10 +46,12 @@ Experiment full_experiment() {
   integrator::IntegrationSettings& settings = experiment.plan.settings;
   settings.bins = 7;
   settings.azimuthal_bins = 8;
-  settings.unit = "q_nm^-1";
+  settings.unit = "qip_nm^-1";
+  settings.azimuthal_unit = "qoop_A^-1";
+  settings.sample = {0.01, -0.2, 6};
   settings.splitting = kernels::Splitting::full;
   settings.radial_range = {1.0, 2.0};
-  settings.azimuth_range_deg = {170.0, -170.0};
+  settings.azimuth_range = {170.0, -170.0};
   settings.azimuth_cut = kernels::AzimuthCut::at_zero;
   settings.negative_radial = true;
   settings.convention = kernels::Convention::pyfai;
@@ -72,7 +74,7 @@ Experiment full_experiment() {
   experiment.blocks = {{0, 1}, {1, 2}};
   experiment.output = "out.h5";
   experiment.std = true;
-  experiment.compute = {kernels::Backend::reference, "gpu", 5, 6, "cache"};
+  experiment.compute = {kernels::Backend::reference, "gpu", true, 5, 6, "cache"};
   return experiment;
 }
 
@@ -122,9 +124,11 @@ TEST(Experiment, GeometryAndSettingsArriveToTheLastBit) {
   EXPECT_EQ(settings.bins, expected.bins);
   EXPECT_EQ(settings.azimuthal_bins, expected.azimuthal_bins);
   EXPECT_EQ(settings.unit, expected.unit);
+  EXPECT_EQ(settings.azimuthal_unit, expected.azimuthal_unit);
+  EXPECT_EQ(settings.sample, expected.sample);
   EXPECT_EQ(settings.splitting, expected.splitting);
   EXPECT_EQ(settings.radial_range, expected.radial_range);
-  EXPECT_EQ(settings.azimuth_range_deg, expected.azimuth_range_deg);
+  EXPECT_EQ(settings.azimuth_range, expected.azimuth_range);
   EXPECT_EQ(settings.azimuth_cut, expected.azimuth_cut);
   EXPECT_EQ(settings.negative_radial, expected.negative_radial);
   EXPECT_EQ(settings.convention, expected.convention);
@@ -158,6 +162,7 @@ TEST(Experiment, ImagesAndScheduleArrive) {
   EXPECT_TRUE(received.std);
   EXPECT_EQ(received.compute.backend, kernels::Backend::reference);
   EXPECT_EQ(received.compute.device, "gpu");
+  EXPECT_TRUE(received.compute.share_device);
   EXPECT_EQ(received.compute.batch, 5U);
   EXPECT_EQ(received.compute.threads, 6);
   EXPECT_EQ(received.compute.matrix_cache, "cache");

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -253,10 +254,32 @@ inline void write_bytes(const std::filesystem::path& file, const std::string& by
   std::ofstream(file, std::ios::binary) << bytes;
 }
 
+/// open_frames(), and again by crews of several processes, which must find the same and tell the same.
+inline FrameList open_by_all_crews(std::span<const std::filesystem::path> files, const std::string& dataset,
+                                   DamagedFiles damaged, Problems& problems) {
+  FrameList list = open_frames(files, dataset, damaged, problems);
+  for (const int size : {2, 5}) {
+    SurveyCrew crew;
+    crew.size = size;
+    crew.ask = [size](const std::vector<std::vector<std::byte>>& questions) {
+      EXPECT_EQ(questions.size(), static_cast<std::size_t>(size));
+      std::vector<std::vector<std::byte>> answers(questions.size());
+      // Last first: nothing may depend on the order in which processes answer.
+      for (std::size_t part = questions.size(); part-- > 0;) answers[part] = answer_survey(questions[part]);
+      return answers;
+    };
+    Problems told;
+    const FrameList found = open_frames(files, dataset, damaged, told, crew);
+    EXPECT_EQ(told.messages(), problems.messages()) << "crew of " << size;
+    EXPECT_EQ(serialise(found), serialise(list)) << "crew of " << size;
+  }
+  return list;
+}
+
 /// The list of one or more files that must be good.
 inline FrameList open_good(const std::vector<std::filesystem::path>& files, const std::string& dataset = "") {
   Problems problems;
-  FrameList list = open_frames(files, dataset, DamagedFiles::refuse, problems);
+  FrameList list = open_by_all_crews(files, dataset, DamagedFiles::refuse, problems);
   for (const std::string& message : problems.messages()) ADD_FAILURE() << message;
   return list;
 }
@@ -265,7 +288,7 @@ inline FrameList open_good(const std::vector<std::filesystem::path>& files, cons
 inline std::string problems_of(const std::vector<std::filesystem::path>& files, const std::string& dataset = "",
                                DamagedFiles damaged = DamagedFiles::refuse) {
   Problems problems;
-  static_cast<void>(open_frames(files, dataset, damaged, problems));
+  static_cast<void>(open_by_all_crews(files, dataset, damaged, problems));
   std::string all;
   for (const std::string& message : problems.messages()) all += message + '\n';
   return all;
@@ -280,7 +303,8 @@ struct Fetched {
 
 inline std::vector<Fetched> fetch_all(FrameReader& reader, std::uint64_t first, std::size_t frames, int threads = 1) {
   std::vector<EncodedFrame> encoded(frames);
-  reader.fetch(first, encoded, threads);
+  std::vector<std::byte> memory;
+  reader.fetch(first, encoded, memory, threads);
   std::vector<Fetched> fetched;
   for (const EncodedFrame& frame : encoded) {
     Fetched one;

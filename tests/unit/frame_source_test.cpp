@@ -542,7 +542,7 @@ TEST_F(FrameSource, AMissingVirtualSourceIsAProblemOrAStatusButNeverFillValues) 
 
   Problems problems;
   const std::vector<fs::path> files{folder / "virtual.h5"};
-  FrameReader reader(open_frames(files, "", DamagedFiles::become_status, problems));
+  FrameReader reader(open_by_all_crews(files, "", DamagedFiles::become_status, problems));
   EXPECT_FALSE(problems.any());
   ASSERT_EQ(reader.list().frames(), 6u);
   const auto fetched = fetch_all(reader, 0, 6);
@@ -564,7 +564,7 @@ TEST_F(FrameSource, ASourceShorterThanItsMappingIsAProblem) {
   EXPECT_NE(told.find("holds 2 frames, expected 3"), std::string::npos) << told;
   Problems problems;
   const std::vector<fs::path> files{folder / "virtual.h5"};
-  FrameReader reader(open_frames(files, "", DamagedFiles::become_status, problems));
+  FrameReader reader(open_by_all_crews(files, "", DamagedFiles::become_status, problems));
   const auto fetched = fetch_all(reader, 0, 3);
   EXPECT_EQ(fetched[1].status, FrameStatus::ok);
   EXPECT_EQ(fetched[2].status, FrameStatus::missing);
@@ -635,7 +635,7 @@ TEST_F(FrameSource, FilesOfDifferentShapesAreAProblemOrAStatus) {
   EXPECT_NE(told.find("1.tif\n"), std::string::npos) << told;
   Problems problems;
   const std::vector<fs::path> files{folder / "1.tif", folder / "2.tif"};
-  FrameReader reader(open_frames(files, "", DamagedFiles::become_status, problems));
+  FrameReader reader(open_by_all_crews(files, "", DamagedFiles::become_status, problems));
   EXPECT_FALSE(problems.any());
   const auto fetched = fetch_all(reader, 0, 2);
   EXPECT_EQ(fetched[0].status, FrameStatus::ok);
@@ -683,7 +683,7 @@ TEST_F(FrameSource, DamagedImagesAmongGoodOnesKeepTheirPlaceWhenAsked) {
   Problems problems;
   const std::vector<fs::path> files{folder / "cut.tif", folder / "whole.tif", folder / "absent.tif",
                                     folder / "whole.tif"};
-  FrameReader reader(open_frames(files, "", DamagedFiles::become_status, problems));
+  FrameReader reader(open_by_all_crews(files, "", DamagedFiles::become_status, problems));
   EXPECT_FALSE(problems.any());
   const auto fetched = fetch_all(reader, 0, 4, 2);
   EXPECT_EQ(fetched[0].status, FrameStatus::unreadable);
@@ -981,7 +981,8 @@ TEST_F(FrameSource, DecodeChecksTheSizeOfPlainFrames) {
   EncodedFrame frame;
   frame.status = FrameStatus::ok;
   frame.storage = Storage::contiguous;
-  frame.bytes.resize(8);
+  const std::vector<std::byte> bytes(8);
+  frame.bytes = bytes;
   std::vector<std::byte> out(8);
   EXPECT_EQ(decode(frame, out), FrameStatus::ok);
   out.resize(10);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <numbers>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,6 +46,58 @@ TEST(IntegrateOptions, ImagesAreOrderedByTheNumbersInTheirNames) {
   const IntegrateOptions options =
       parsed({"-p", "geo.poni", "-o", "out.h5", "image_10.tif", "image_2.tif", "scan.h5::/entry/data"}, problems);
   EXPECT_EQ(options.images, (std::vector<std::string>{"image_2.tif", "image_10.tif", "scan.h5::/entry/data"}));
+}
+
+TEST(IntegrateOptions, SampleLiesAsTheOptionsSay) {
+  Problems problems;
+  const IntegrateOptions options = parsed({"-p",
+                                           "geo.poni",
+                                           "-o",
+                                           "out.h5",
+                                           "--unit",
+                                           "qip_nm^-1",
+                                           "--azimuthal-unit",
+                                           "qoop_A^-1",
+                                           "--npt-azim",
+                                           "9",
+                                           "--azimuth-range",
+                                           "-0.5",
+                                           "1.25",
+                                           "--incident-angle",
+                                           "0.18",
+                                           "--tilt-angle",
+                                           "-90",
+                                           "--sample-orientation",
+                                           "6",
+                                           "image.tif"},
+                                          problems);
+  EXPECT_FALSE(problems.any()) << told(problems);
+  const integrator::IntegrationSettings& settings = options.integration.settings;
+  EXPECT_EQ(settings.unit, "qip_nm^-1");
+  EXPECT_EQ(settings.azimuthal_unit, "qoop_A^-1");
+  EXPECT_EQ(settings.azimuth_range, std::pair(-0.5, 1.25));
+  EXPECT_DOUBLE_EQ(settings.sample.incident_angle_rad, 0.18 * std::numbers::pi / 180.0);
+  EXPECT_DOUBLE_EQ(settings.sample.tilt_angle_rad, -0.5 * std::numbers::pi);
+  EXPECT_EQ(settings.sample.orientation, 6);
+}
+
+TEST(IntegrateOptions, UnitsAndTheSamplesPoseAreChecked) {
+  const auto told_of = [](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"-p", "geo.poni", "-o", "out.h5", "image.tif"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    Problems problems;
+    static_cast<void>(parsed(arguments, problems));
+    return told(problems);
+  };
+  const auto holds = [](const std::string& text, const char* part) { return text.find(part) != std::string::npos; };
+  EXPECT_EQ(told_of({"--unit", "exit_angle_vert_deg", "--tilt-angle", "3"}), "");
+  EXPECT_TRUE(holds(told_of({"--incident-angle", "3"}), "have no part in --unit 2th_deg"));
+  EXPECT_TRUE(holds(told_of({"--unit", "qip_nm^-1", "--sample-orientation", "9"}), "--sample-orientation"));
+  EXPECT_TRUE(holds(told_of({"--unit", "qip_nm^-1", "--incident-angle", "inf"}), "expected finite angles"));
+  EXPECT_TRUE(holds(told_of({"--azimuthal-unit", "qoop"}), "unknown unit 'qoop'"));
+  EXPECT_TRUE(holds(told_of({"--azimuthal-unit", "qoop_nm^-1", "--azimuth-range", "2", "1"}), "the lower end first"));
+  EXPECT_TRUE(holds(told_of({"--azimuthal-unit", "chi_rad", "--azimuth-range", "0", "7"}), "2 pi"));
+  EXPECT_TRUE(holds(told_of({"--unit", "chi_deg", "--npt-azim", "5"}), "two different coordinates"));
 }
 
 TEST(IntegrateOptions, AllProblemsAreTold) {

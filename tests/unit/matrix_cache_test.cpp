@@ -475,6 +475,8 @@ TEST(MatrixKey, EveryMemberOfTheSpecificationChangesIt) {
       {"no vertices", [](Specification& s) { s.vertices.clear(); }},
       {"no parallax", [](Specification& s) { s.parallax.clear(); }},
       {"space", [](Specification& s) { s.spec.space = kernels::RadialSpace::r; }},
+      {"azimuthal space", [](Specification& s) { s.spec.azimuthal_space = kernels::RadialSpace::q_sample_y; }},
+      {"azimuth in rad", [](Specification& s) { s.spec.azimuth_in_degrees = false; }},
       {"splitting", [](Specification& s) { s.spec.splitting = kernels::Splitting::full; }},
       {"bins", [](Specification& s) { s.spec.bins = 1001; }},
       {"azimuthal bins", [](Specification& s) { s.spec.azimuthal_bins = 1; }},
@@ -510,6 +512,10 @@ TEST(MatrixKey, EveryMemberOfTheSpecificationChangesIt) {
   for (std::size_t entry = 0; entry < 9; ++entry) {
     changes.emplace_back("rotation " + std::to_string(entry),
                          [&next, entry](Specification& s) { next(s.spec.geometry.rotation[entry]); });
+    changes.emplace_back("frame " + std::to_string(entry),
+                         [&next, entry](Specification& s) { next(s.spec.frame[entry]); });
+    changes.emplace_back("azimuthal frame " + std::to_string(entry),
+                         [&next, entry](Specification& s) { next(s.spec.azimuthal_frame[entry]); });
   }
   for (std::size_t entry = 0; entry < 24; ++entry) {
     changes.emplace_back("vertex " + std::to_string(entry), [entry](Specification& s) { s.vertices[entry] = 0.5F; });
@@ -528,7 +534,7 @@ TEST(MatrixKey, EveryMemberOfTheSpecificationChangesIt) {
     for (const auto& [key, other] : keys) EXPECT_NE(key, changed.key()) << name << " and " << other;
     keys.emplace_back(changed.key(), name);
   }
-  EXPECT_EQ(keys.size(), 1U + 26U + 9U + 24U + 12U + 2U);
+  EXPECT_EQ(keys.size(), 1U + 28U + 27U + 24U + 12U + 2U);
 }
 
 TEST(MatrixKey, IsTheSameForTheSameSpecification) { EXPECT_EQ(Specification().key(), Specification().key()); }
