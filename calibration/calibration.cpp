@@ -53,23 +53,29 @@ class Calibration {
       const std::vector<Hypothesis> hypotheses = searched(effort);
       std::size_t tried = 0;
       for (const Hypothesis& hypothesis : hypotheses) {
-        // What has half the score of the best is no rival, and three fits are what the time allows.
+        // What is far behind the best is no rival, and three fits are what the time allows. The score's sign says
+        // nothing: few grains leave most crests off the rings.
         constexpr std::size_t most_fits = 3;
-        if (tried == most_fits || hypothesis.score < 0.5 * hypotheses.front().score || hypothesis.score <= 0.0) break;
+        constexpr double least_lead = 100.0;  // nats
+        const double best_score = hypotheses.front().score;
+        if (tried == most_fits || best_score - hypothesis.score > std::max(0.5 * std::abs(best_score), least_lead))
+          break;
         ++tried;
         CalibrationResult result = result_of(hypothesis.pose);
         if (!any || rank(result) > rank(best)) best = std::move(result);
         any = true;
         if (best.verdict == Verdict::good) break;
       }
-      if (best.verdict == Verdict::good) break;
+      if (best.verdict == Verdict::good || (any && fits_well(best, line_sigma_px_))) break;
     }
+    compare_with_guesses(best);
     return best;
   }
 
  private:
   [[nodiscard]] SearchInput search_input(std::size_t image) const {
-    return {&ridges_[image], &places_, masks_[image], settings_.detector.rows, settings_.detector.columns, pixel_m_, rings_};
+    return {&ridges_[image], &places_, masks_[image], settings_.detector.rows, settings_.detector.columns,
+            pixel_m_,        rings_};
   }
 
   [[nodiscard]] std::vector<Hypothesis> searched(SearchEffort effort) const {
@@ -98,7 +104,8 @@ class Calibration {
       extraction.max_rings = settings_.max_rings;
       extraction.most_points = most_points / images_.size();
       extraction.polarisation = polarisation;
-      fit.rings.push_back(extract_rings(images_[image].counts, masks_[image], moved_back(start, offsets_[image]), rings_, extraction));
+      fit.rings.push_back(
+          extract_rings(images_[image].counts, masks_[image], moved_back(start, offsets_[image]), rings_, extraction));
       for (RingSector& sector : fit.rings.back().sectors) {
         sector.point.image = static_cast<std::uint32_t>(image);
         fit.points.push_back(sector.point);
@@ -112,14 +119,15 @@ class Calibration {
     return {settings_.freedom, settings_.calibrant.d_spacings_m, offsets_};
   }
 
-  [[nodiscard]] CalibrationResult result_of(const Pose& pose) const {
-    // A hypothesis is right to the detection's pixels; then the points are looked for again where they now should be, in
-    // windows that leave out what is not the ring.
+  [[nodiscard]] CalibrationResult result_of(const Pose& pose) {
+    // A hypothesis is right to the detection's pixels; then the points are looked for again where they now should be,
+    // in windows that leave out what is not the ring.
     Fit fit = fitted(geometry_of(pose), 3.0 + 2.0 * ridges_.front().scale_px, 800, 0.0);
     const double reach_px = std::max(3.0, 4.0 * fit.rings.front().line_sigma_px);
     fit = fitted(fit.refinement.geometry, reach_px, 800, 0.0);
     fit = fitted(fit.refinement.geometry, reach_px, 4000, polarisation_of(fit.rings.front(), rings_));
     const Refinement& refinement = fit.refinement;
+    line_sigma_px_ = fit.rings.front().line_sigma_px;
     CalibrationResult result;
     result.geometry = refinement.geometry;
     result.standard_error = refinement.standard_error;
@@ -128,7 +136,8 @@ class Calibration {
     for (std::size_t one = 0; one < parameter_count; ++one) {
       for (std::size_t other = 0; other < parameter_count; ++other) {
         const double errors = refinement.standard_error[one] * refinement.standard_error[other];
-        result.correlation[one][other] = errors > 0.0 ? refinement.covariance[one][other] / errors : (one == other ? 1.0 : 0.0);
+        result.correlation[one][other] =
+            errors > 0.0 ? refinement.covariance[one][other] / errors : (one == other ? 1.0 : 0.0);
       }
     }
     result.rms_residual_rad = refinement.rms_residual_rad;
@@ -157,12 +166,45 @@ class Calibration {
     return result;
   }
 
+  /// Says where what was told of the geometry and what the image shows differ.
+  void compare_with_guesses(CalibrationResult& result) const {
+    if (result.verdict == Verdict::failed) return;
+    // A hundredth of the distance, five pixels or half a degree are more than a geometry drifts between two
+    // experiments.
+    constexpr double much_distance = 0.01;
+    constexpr double much_px = 5.0;
+    constexpr double much_rad = 0.01;
+    const Pose found = pose_of(result.geometry);
+    for (const integrator::Geometry& guess : settings_.guesses) {
+      const Pose told = pose_of(guess);
+      const double distance = guess.distance_m / result.geometry.distance_m - 1.0;
+      if (std::abs(distance) > much_distance) {
+        result.warnings.push_back(
+            fmt::format("the distance found, {:.5f} m, is not the one given, {:.5f} m ({:+.1f} %)",
+                        result.geometry.distance_m, guess.distance_m, 100.0 * distance));
+      }
+      const auto [row, column] = pixel_of(told.sample - told.sample[2] / told.beam[2] * told.beam);
+      if (std::hypot(row - result.beam_row, column - result.beam_column) > much_px) {
+        result.warnings.push_back(
+            fmt::format("the beam was found at row {:.1f}, column {:.1f}; row {:.1f}, column {:.1f} were given",
+                        result.beam_row, result.beam_column, row, column));
+      }
+      if (std::acos(std::clamp(found.beam.dot(told.beam), -1.0, 1.0)) > much_rad) {
+        result.warnings.push_back(
+            fmt::format("the detector's tilt found, {:.2f} degrees, is not as given, {:.2f} degrees",
+                        result.tilt_rad * 180.0 / std::numbers::pi,
+                        std::acos(std::clamp(told.beam[2], -1.0, 1.0)) * 180.0 / std::numbers::pi));
+      }
+    }
+  }
+
   /// Pixel coordinates of a place on the regular grid of the detector's pixels.
   [[nodiscard]] std::array<double, 2> pixel_of(const Eigen::Vector3d& place) const {
     const integrator::Detector& detector = settings_.detector;
     using integrator::Orientation;
     const bool flip1 = detector.orientation == Orientation::top_left || detector.orientation == Orientation::top_right;
-    const bool flip2 = detector.orientation == Orientation::top_left || detector.orientation == Orientation::bottom_left;
+    const bool flip2 =
+        detector.orientation == Orientation::top_left || detector.orientation == Orientation::bottom_left;
     const double row = place[0] / detector.pixel1_m;
     const double column = place[1] / detector.pixel2_m;
     return {flip1 ? detector.rows - row : row, flip2 ? detector.columns - column : column};
@@ -182,6 +224,7 @@ class Calibration {
   std::vector<std::vector<std::uint8_t>> masks_;
   std::vector<double> offsets_;
   std::vector<RidgeMap> ridges_;
+  double line_sigma_px_ = 0.0;  ///< of the latest fit
 };
 
 }  // namespace
@@ -194,6 +237,34 @@ std::array<Freedom, parameter_count> make_freedom() {
 }
 
 CalibrationResult calibrate(std::span<const CalibrationImage> images, const CalibrationSettings& settings) {
+  const integrator::Detector& detector = settings.detector;
+  if (images.empty()) throw InputError("calibration: there is no image");
+  if (!detector.has_shape() || !(detector.pixel1_m > 0.0) || !(detector.pixel2_m > 0.0)) {
+    throw InputError("calibration: detector " + detector.name + " has no shape or no pixel size");
+  }
+  const std::size_t pixels = static_cast<std::size_t>(detector.rows) * detector.columns;
+  for (std::size_t image = 0; image < images.size(); ++image) {
+    if (images[image].counts.size() != pixels || images[image].mask.size() != pixels) {
+      throw InputError(fmt::format(
+          "calibration: image {} has {} pixels and a mask of {}, expected {} x {} of detector {}", image,
+          images[image].counts.size(), images[image].mask.size(), detector.rows, detector.columns, detector.name));
+    }
+  }
+  if (!(settings.wavelength_m > 0.0)) throw InputError("calibration: the wavelength must be above 0");
+  if (settings.calibrant.two_theta_rad(settings.wavelength_m).empty()) {
+    throw InputError(fmt::format("calibration: calibrant {} has no ring at a wavelength of {} m",
+                                 settings.calibrant.name, settings.wavelength_m));
+  }
+  bool any_free = false;
+  for (std::size_t index = 0; index < parameter_count; ++index) {
+    const Freedom& freedom = settings.freedom[index];
+    any_free = any_free || (freedom.kind == Freedom::Kind::free && static_cast<Parameter>(index) != Parameter::rot3);
+    if (freedom.lower && freedom.upper && *freedom.lower > *freedom.upper) {
+      throw InputError(
+          fmt::format("calibration: the bounds of {} are the wrong way round", name_of(static_cast<Parameter>(index))));
+    }
+  }
+  if (!any_free) throw InputError("calibration: every parameter is fixed, nothing is left to find");
   return Calibration(images, settings).run();
 }
 

@@ -45,7 +45,7 @@ std::string control_point_text(const Calibrant& calibrant, double wavelength_m, 
                                std::uint32_t image) {
   std::vector<ControlPoint> chosen;
   std::copy_if(points.begin(), points.end(), std::back_inserter(chosen),
-               [image](const ControlPoint& point) { return point.image == image; });
+               [image](const ControlPoint& point) { return point.image == image && point.weight >= 0.5; });
   std::stable_sort(chosen.begin(), chosen.end(),
                    [](const ControlPoint& left, const ControlPoint& right) { return left.ring < right.ring; });
 

@@ -24,8 +24,8 @@ struct ControlPointSet {
 };
 
 /// The points of one image, a group a ring. pyFAI's coordinates are those of pixel centres: (0, 0) there is (0.5, 0.5)
-/// here. The calibrant's name is written only when pyFAI has the same rings under it, in the same order; the spacings
-/// always are.
+/// here. Points of which the robust loss left less than half are not written, since pyFAI counts all alike. The
+/// calibrant's name is written only when pyFAI has the same rings under it, in the same order; the spacings always are.
 [[nodiscard]] std::string control_point_text(const Calibrant& calibrant, double wavelength_m,
                                              std::span<const ControlPoint> points, std::uint32_t image = 0);
 

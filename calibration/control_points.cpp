@@ -18,7 +18,7 @@ struct NearPixel {
   std::uint32_t pixel = 0;
   float distance_rad = 0.0F;  ///< its 2theta minus the ring's
   float chi_rad = 0.0F;
-  float factor = 1.0F;        ///< relative solid angle and polarisation
+  float factor = 1.0F;  ///< relative solid angle and polarisation
 };
 
 /// Bins of the joined profile, in units of a pixel's width in 2theta.
@@ -40,7 +40,8 @@ double median_of(std::vector<double> values) {
 
 }  // namespace
 
-std::vector<std::uint8_t> with_defects_masked(const CalibrationImage& image, std::uint32_t rows, std::uint32_t columns) {
+std::vector<std::uint8_t> with_defects_masked(const CalibrationImage& image, std::uint32_t rows,
+                                              std::uint32_t columns) {
   std::vector<std::uint8_t> mask(image.mask.begin(), image.mask.end());
 #pragma omp parallel for
   for (std::size_t row = 0; row < rows; ++row) {
@@ -62,8 +63,8 @@ std::vector<std::uint8_t> with_defects_masked(const CalibrationImage& image, std
         }
       }
       if (highest < 0.0F) continue;
-      // A third of the next pixel's counts and six standard deviations besides. A line of 1 pixel FWHM, the sharpest that a
-      // detector sees, gives its neighbours 6 % across but all of its counts along.
+      // A third of the next pixel's counts and six standard deviations besides. A line of 1 pixel FWHM, the sharpest
+      // that a detector sees, gives its neighbours 6 % across but all of its counts along.
       const float value = image.counts[pixel];
       if (value > 4.0F * highest + 6.0F * std::sqrt(highest) + 20.0F ||
           4.0F * value + 6.0F * std::sqrt(value) + 20.0F < lowest)
@@ -117,7 +118,7 @@ PeakFit fit_peak(const PeakSamples& samples, double place, double sigma, bool fr
       const double pixels = samples.pixels.empty() ? 1.0 : static_cast<double>(samples.pixels[sample]);
       const double t = (x - parameters[1]) * inverse_width;
       double bell = std::exp(-0.5 * t * t);
-      double bell_by_place = bell * t;        // times sigma
+      double bell_by_place = bell * t;  // times sigma
       double bell_by_width = bell * t * t;
       for (const PeakNeighbour& neighbour : samples.neighbours) {
         const double away = t - neighbour.offset / unit * inverse_width;
@@ -216,7 +217,8 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
       // Both change over a line's width, and so move its top.
       const double cosine_squared = z * z / (ray * ray);
       const double double_azimuth = across > 0.0 ? (x * x - y * y) / (across * across) : 0.0;
-      const double polarised = 0.5 * (1.0 + cosine_squared - settings.polarisation * double_azimuth * (1.0 - cosine_squared));
+      const double polarised =
+          0.5 * (1.0 + cosine_squared - settings.polarisation * double_azimuth * (1.0 - cosine_squared));
       near.push_back({static_cast<std::uint32_t>(ring), pixel, static_cast<float>(angle - rings_rad[ring]),
                       static_cast<float>(std::atan2(y, x)), static_cast<float>(cosine * cosine * cosine * polarised)});
     }
@@ -243,8 +245,10 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
     half_gap[ring] = 0.5 * std::min(below, above);
   }
   const auto slope_at = [&](double row, double column) {
-    const double down = integrator::two_theta_rad(pixels, row + 0.5, column) - integrator::two_theta_rad(pixels, row - 0.5, column);
-    const double right = integrator::two_theta_rad(pixels, row, column + 0.5) - integrator::two_theta_rad(pixels, row, column - 0.5);
+    const double down =
+        integrator::two_theta_rad(pixels, row + 0.5, column) - integrator::two_theta_rad(pixels, row - 0.5, column);
+    const double right =
+        integrator::two_theta_rad(pixels, row, column + 0.5) - integrator::two_theta_rad(pixels, row, column - 0.5);
     return std::array<double, 2>{down, right};
   };
   struct Joined {
@@ -296,7 +300,8 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
     std::vector<float>&x = joined[ring].x, &y = joined[ring].y, &n = joined[ring].n;
     for (std::size_t bin = 0; bin < bins; ++bin) {
       if (weights[bin] == 0.0) continue;
-      x.push_back(static_cast<float>(((static_cast<double>(bin) + 0.5) / static_cast<double>(bins) * 2.0 - 1.0) * reach));
+      x.push_back(
+          static_cast<float>(((static_cast<double>(bin) + 0.5) / static_cast<double>(bins) * 2.0 - 1.0) * reach));
       y.push_back(static_cast<float>(sums[bin] / weights[bin]));
       n.push_back(static_cast<float>(weights[bin]));
     }
@@ -330,8 +335,16 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
   if (widths.empty()) return result;
   result.line_sigma_px = median_of(widths);
   for (std::size_t ring = 0; ring < ring_count; ++ring) {
-    if (half_gap[ring] < 0.5 * resolved_sigmas * result.line_sigma_px * step_rad[ring]) result.profiles[ring].told = false;
+    if (half_gap[ring] < 0.5 * resolved_sigmas * result.line_sigma_px * step_rad[ring])
+      result.profiles[ring].told = false;
   }
+
+  std::vector<double> shifts_px;
+  for (std::size_t ring = 0; ring < ring_count; ++ring) {
+    if (result.profiles[ring].seen && result.profiles[ring].told)
+      shifts_px.push_back(result.profiles[ring].shift_rad / step_rad[ring]);
+  }
+  const double common_shift_px = median_of(shifts_px);
 
   // Again with the neighbours' tails: three sweeps, since each needs the others' heights.
   const auto neighbours_of = [&](std::size_t ring) {
@@ -341,24 +354,39 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
       const RingProfile& beside = result.profiles[other];
       const double offset = rings_rad[other] - rings_rad[ring];
       if (other == ring || !beside.seen || !beside.told || std::abs(offset) > tail_sigmas * profile.sigma_rad) continue;
-      neighbours.push_back({offset, std::min(beside.amplitude / profile.amplitude, 50.0)});
+      neighbours.push_back({offset, beside.amplitude / profile.amplitude});
     }
     return neighbours;
   };
   constexpr int sweeps = 3;
   for (int sweep = 0; sweep < sweeps; ++sweep) {
     for (std::size_t ring = 0; ring < ring_count; ++ring) {
-      const RingProfile& profile = result.profiles[ring];
-      if (!profile.told || !profile.seen) continue;
+      RingProfile& profile = result.profiles[ring];
+      if (!profile.told) continue;
+      if (!profile.seen) {
+        // Drawn to a neighbour's flank, or not there at all: it is looked for where the others say that it is.
+        profile.shift_rad = common_shift_px * step_rad[ring];
+        profile.sigma_rad = result.line_sigma_px * step_rad[ring];
+        profile.amplitude = 1.0;  // neighbours_of() then gives their heights in counts
+      }
       const std::vector<PeakNeighbour> neighbours = neighbours_of(ring);
       if (neighbours.empty()) continue;
       const Joined& samples = joined[ring];
-      take(ring, fit_peak({samples.x, samples.y, {}, samples.n, neighbours}, profile.shift_rad, profile.sigma_rad, true));
+      std::vector<float> without(samples.y);
+      for (const PeakNeighbour& neighbour : neighbours) {
+        for (std::size_t bin = 0; bin < without.size(); ++bin) {
+          const double away =
+              (samples.x[bin] - common_shift_px * step_rad[ring] - neighbour.offset) / profile.sigma_rad;
+          without[bin] -= static_cast<float>(neighbour.ratio * profile.amplitude * std::exp(-0.5 * away * away));
+        }
+      }
+      take(ring, fit_peak({samples.x, without, {}, samples.n, {}}, profile.shift_rad, profile.sigma_rad, true));
     }
   }
 
   double total_length = 0.0;
-  const std::size_t used_rings = settings.max_rings == 0 ? ring_count : std::min<std::size_t>(settings.max_rings, ring_count);
+  const std::size_t used_rings =
+      settings.max_rings == 0 ? ring_count : std::min<std::size_t>(settings.max_rings, ring_count);
   for (std::size_t ring = 0; ring < ring_count; ++ring) {
     RingProfile& profile = result.profiles[ring];
     if (!profile.seen) continue;
@@ -368,8 +396,10 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
       if (other == ring) continue;
       const double gap = std::abs(rings_rad[other] - rings_rad[ring]);
       // A neighbour too close to have been looked at separately counts as seen.
-      const bool there = !result.profiles[other].told || (result.profiles[other].seen && result.profiles[other].amplitude > 0.003 * profile.amplitude);
-      if (there && gap < resolved_sigmas * sigma) profile.resolved = false;
+      const bool there = !result.profiles[other].told ||
+                         (result.profiles[other].seen && result.profiles[other].amplitude > 0.003 * profile.amplitude);
+      const double least = result.profiles[other].told ? resolved_sigmas : 2.0 * resolved_sigmas;
+      if (there && gap < least * sigma) profile.resolved = false;
     }
     if (profile.sigma_rad > merged_width * result.line_sigma_px * step_rad[ring]) profile.resolved = false;
     if (profile.resolved && ring < used_rings) total_length += profile.length_px;
@@ -391,17 +421,21 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
     const double longer = std::clamp(std::pow(wanted_clearness / clearness, 2), 1.0, 10.0);
     // Length along the ring of one radian of azimuth, in pixels: sin(2theta) |ray|, with the ray from what one step is.
     const double radius_px = std::sin(rings_rad[ring]) / step_rad[ring];
-    const double sector_rad = std::clamp(arc_px * longer / radius_px, 2.0 * std::numbers::pi / 20000.0, std::numbers::pi / 6.0);
-    const double half_width = std::min(half_gap[ring], 4.0 * profile.sigma_rad + std::abs(profile.shift_rad) + step_rad[ring]);
+    const double sector_rad =
+        std::clamp(arc_px * longer / radius_px, 2.0 * std::numbers::pi / 20000.0, std::numbers::pi / 6.0);
+    const double half_width =
+        std::min(half_gap[ring], 4.0 * profile.sigma_rad + std::abs(profile.shift_rad) + step_rad[ring]);
     const auto begin = sorted.begin() + static_cast<std::ptrdiff_t>(first[ring]);
     const auto end = sorted.begin() + static_cast<std::ptrdiff_t>(first[ring + 1]);
     const auto inside = std::stable_partition(begin, end, [&](const NearPixel& pixel) {
       return std::abs(static_cast<double>(pixel.distance_rad)) < half_width;
     });
     const auto sector_of = [&](const NearPixel& pixel) {
-      return static_cast<std::int64_t>(std::floor((static_cast<double>(pixel.chi_rad) + std::numbers::pi) / sector_rad));
+      return static_cast<std::int64_t>(
+          std::floor((static_cast<double>(pixel.chi_rad) + std::numbers::pi) / sector_rad));
     };
-    std::stable_sort(begin, inside, [&](const NearPixel& one, const NearPixel& other) { return sector_of(one) < sector_of(other); });
+    std::stable_sort(begin, inside,
+                     [&](const NearPixel& one, const NearPixel& other) { return sector_of(one) < sector_of(other); });
     // What a whole sector has, a third of it is enough to try.
     const double whole = arc_px * longer * 2.0 * half_width / step_rad[ring];
     for (auto from = begin; from != inside;) {
@@ -409,7 +443,8 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
       auto to = from;
       while (to != inside && sector_of(*to) == sector) ++to;
       if (static_cast<double>(to - from) > 0.33 * whole) {
-        sectors.push_back({ring, static_cast<std::size_t>(from - sorted.begin()), static_cast<std::size_t>(to - sorted.begin())});
+        sectors.push_back(
+            {ring, static_cast<std::size_t>(from - sorted.begin()), static_cast<std::size_t>(to - sorted.begin())});
         ++result.tried[ring];
       }
       from = to;
@@ -439,7 +474,8 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
         y.push_back(counts[sorted[pixel].pixel]);
         factor.push_back(static_cast<float>(sorted[pixel].factor / mean_factor));
       }
-      const PeakFit fit = fit_peak({x, y, factor, {}, neighbours[sector.ring]}, profile.shift_rad, profile.sigma_rad, true);
+      const PeakFit fit =
+          fit_peak({x, y, factor, {}, neighbours[sector.ring]}, profile.shift_rad, profile.sigma_rad, true);
       if (!fit.good || fit.sigma < 0.5 * profile.sigma_rad || fit.sigma > 2.0 * profile.sigma_rad) continue;
       if (std::abs(fit.place - profile.shift_rad) > 3.0 * profile.sigma_rad) continue;
       // The peak's middle along the ring, then onto its top across it.
@@ -467,8 +503,9 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
       // A pixel's counts are its mean: over it 2theta is, for the ring's bend, 1/24 of the Laplacian more than at its
       // centre (0.4 thousandths of a pixel on a ring of 100 pixels).
       double laplacian = -4.0 * integrator::two_theta_rad(pixels, row, column);
-      laplacian += integrator::two_theta_rad(pixels, row + 1.0, column) + integrator::two_theta_rad(pixels, row - 1.0, column) +
-                   integrator::two_theta_rad(pixels, row, column + 1.0) + integrator::two_theta_rad(pixels, row, column - 1.0);
+      laplacian +=
+          integrator::two_theta_rad(pixels, row + 1.0, column) + integrator::two_theta_rad(pixels, row - 1.0, column) +
+          integrator::two_theta_rad(pixels, row, column + 1.0) + integrator::two_theta_rad(pixels, row, column - 1.0);
       const double bend = laplacian / 24.0;
       {
         const auto [down, right] = slope_at(row, column);
@@ -495,9 +532,8 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
 }
 
 double polarisation_of(const ExtractedRings& rings, std::span<const double> rings_rad) {
-  // Each ring's amplitudes are B (1 + c^2 - F (1 - c^2) cos 2chi): B and B F by least squares, F from all rings by their
-  // errors. The amplitudes have the solid angle and that of no polarisation, 1 + c^2, taken
-  // out.
+  // Each ring's amplitudes are B (1 + c^2 - F (1 - c^2) cos 2chi): B and B F by least squares, F from all rings by
+  // their errors. The amplitudes have the solid angle and that of no polarisation, 1 + c^2, taken out.
   double sum = 0.0, weights = 0.0;
   for (std::size_t first = 0; first < rings.sectors.size();) {
     std::size_t last = first;

@@ -2,8 +2,8 @@
 //
 // Given a geometry that is right to some pixels, every pixel near a ring has its 2theta, and a sector of the ring is a
 // peak over 2theta: all its pixels are fitted at once by a line of unknown place on a sloped background, weighted by
-// counting statistics. So there is no resampling, gaps leave no trace but a larger error, a ring's bend within the sector
-// does not matter, and no pixel is used twice: the points' errors are independent.
+// counting statistics. So there is no resampling, gaps leave no trace but a larger error, a ring's bend within the
+// sector does not matter, and no pixel is used twice: the points' errors are independent.
 #pragma once
 
 #include <cstdint>
@@ -17,24 +17,24 @@ namespace annulus::calibration {
 /// A ring of the calibrant as it appears in an image, all azimuths joined.
 struct RingProfile {
   std::uint32_t ring = 0;
-  bool covered = false;        ///< enough of it is on the detector to say anything
-  bool told = false;           ///< far enough from other rings for a peak of its own to be told from theirs
-  bool seen = false;           ///< there is a peak, at five standard deviations
-  bool resolved = false;       ///< no other seen ring is so near that it could shift it, tails being part of the fit
-  double length_px = 0.0;      ///< on the detector, masked parts not counted
-  double amplitude = 0.0;      ///< counts of the fitted peak's top over the background
+  bool covered = false;    ///< enough of it is on the detector to say anything
+  bool told = false;       ///< far enough from other rings for a peak of its own to be told from theirs
+  bool seen = false;       ///< there is a peak, at five standard deviations
+  bool resolved = false;   ///< no other seen ring is so near that it could shift it, tails being part of the fit
+  double length_px = 0.0;  ///< on the detector, masked parts not counted
+  double amplitude = 0.0;  ///< counts of the fitted peak's top over the background
   double amplitude_error = 0.0;
-  double clearness = 0.0;      ///< amplitude over its error by counting alone
-  double background = 0.0;     ///< counts
-  double shift_rad = 0.0;      ///< of the peak against the ring's 2theta
-  double sigma_rad = 0.0;      ///< width of the peak (Gaussian)
+  double clearness = 0.0;   ///< amplitude over its error by counting alone
+  double background = 0.0;  ///< counts
+  double shift_rad = 0.0;   ///< of the peak against the ring's 2theta
+  double sigma_rad = 0.0;   ///< width of the peak (Gaussian)
 };
 
 struct RingSector {
   ControlPoint point;
-  double chi_rad = 0.0;          ///< azimuth
-  double amplitude = 0.0;        ///< counts over relative solid angle and polarisation
-  double sigma_px = 0.0;         ///< standard error across the ring, in pixels
+  double chi_rad = 0.0;    ///< azimuth
+  double amplitude = 0.0;  ///< counts over relative solid angle and polarisation
+  double sigma_px = 0.0;   ///< standard error across the ring, in pixels
 };
 
 struct ExtractedRings {
@@ -45,10 +45,10 @@ struct ExtractedRings {
 };
 
 struct ExtractionSettings {
-  double reach_px = 8.0;             ///< how far from its predicted place a ring may be
+  double reach_px = 8.0;  ///< how far from its predicted place a ring may be
   std::size_t most_points = 4000;
-  std::uint32_t max_rings = 0;       ///< rings from this one on are not used; 0 = all
-  double polarisation = 0.0;         ///< factor of the beam's polarisation, see integrator::polarisation; 0 = none
+  std::uint32_t max_rings = 0;  ///< rings from this one on are not used; 0 = all
+  double polarisation = 0.0;    ///< factor of the beam's polarisation, see integrator::polarisation; 0 = none
 };
 
 /// The polarisation factor that the rings' strength along azimuth shows, between -1 and 1; 0 when it shows none. Of an
@@ -69,11 +69,11 @@ struct ExtractionSettings {
 /// A peak on a sloped background, as fitted to pixels: y(x) = factor (amplitude exp(-(x - place)^2 / 2 sigma^2)) +
 /// background + slope x; neighbours add to it.
 struct PeakFit {
-  bool good = false;             ///< converged, with a peak that stands out and both of whose sides are seen
+  bool good = false;  ///< converged, with a peak that stands out and both of whose sides are seen
   double amplitude = 0.0;
   double amplitude_error = 0.0;
   double place = 0.0;
-  double place_error = 0.0;      ///< standard error by counting statistics
+  double place_error = 0.0;  ///< standard error by counting statistics
   double sigma = 0.0;
   double background = 0.0;
   double slope = 0.0;
@@ -89,9 +89,9 @@ struct PeakNeighbour {
 /// Samples for fit_peak(): positions, counts, how many counts make one event of the sum (n joined pixels: weight n).
 struct PeakSamples {
   std::span<const float> x;
-  std::span<const float> counts;   ///< mean counts at x
-  std::span<const float> factor;   ///< relative efficiency there; empty = 1
-  std::span<const float> pixels;   ///< how many pixels the mean is of; empty = 1
+  std::span<const float> counts;  ///< mean counts at x
+  std::span<const float> factor;  ///< relative efficiency there; empty = 1
+  std::span<const float> pixels;  ///< how many pixels the mean is of; empty = 1
   std::span<const PeakNeighbour> neighbours;
 };
 

@@ -17,7 +17,9 @@ namespace {
 class Sensitivities {
  public:
   Sensitivities(const Refinement& refinement, const RefinementSettings& settings)
-      : refinement_(refinement), settings_(settings), places_(refinement.geometry.detector),
+      : refinement_(refinement),
+        settings_(settings),
+        places_(refinement.geometry.detector),
         parallax_(integrator::parallax_table_m(refinement.geometry)) {
     for (std::size_t index = 0; index < parameter_count; ++index) {
       if (refinement.fitted[index]) free_.push_back(static_cast<Parameter>(index));
@@ -39,7 +41,8 @@ class Sensitivities {
       for (int side = 0; side < 2; ++side) {
         integrator::Geometry geometry = refinement_.geometry;
         set_value(geometry, parameter, value + (side == 0 ? -step : step));
-        const double ring = 2.0 * std::asin(std::min(1.0, *geometry.wavelength_m / (2.0 * settings_.d_spacings_m[point.ring])));
+        const double ring =
+            2.0 * std::asin(std::min(1.0, *geometry.wavelength_m / (2.0 * settings_.d_spacings_m[point.ring])));
         ends[side] = model_two_theta_rad(geometry, {place[0], place[1], place[2]}, offset, parallax_) - ring;
       }
       row[index] = (ends[1] - ends[0]) / (2.0 * step);
@@ -68,7 +71,8 @@ void describe_rings(const EvidenceInput& input, CalibrationResult& result) {
   const std::size_t rings = input.rings_rad.size();
   std::vector<Sums> sums(rings * input.images.size());
   Eigen::MatrixXd normal = Eigen::MatrixXd::Zero(unknowns, unknowns);
-  const double pixel_excess_rad = input.refinement->excess_px * std::sqrt(result.geometry.detector.pixel1_m * result.geometry.detector.pixel2_m) /
+  const double pixel_excess_rad = input.refinement->excess_px *
+                                  std::sqrt(result.geometry.detector.pixel1_m * result.geometry.detector.pixel2_m) /
                                   std::abs(result.geometry.distance_m);
   for (const ControlPoint& point : input.points) {
     Sums& ring = sums[point.image * rings + point.ring];
@@ -157,10 +161,16 @@ void describe_azimuth(const EvidenceInput& input, CalibrationResult& result) {
 
 }  // namespace
 
+bool fits_well(const CalibrationResult& result, double line_sigma_px) {
+  return result.verdict != Verdict::failed && result.explained_share > limits::noted_explained &&
+         result.excess_px < 0.5 * limits::doubtful_excess * line_sigma_px;
+}
+
 void judge(const EvidenceInput& input, CalibrationResult& result) {
   const Refinement& refinement = *input.refinement;
   result.rings.clear();
   result.reasons.clear();
+  result.warnings.clear();
   result.verdict = Verdict::good;
   const auto fail = [&](std::string reason) {
     result.verdict = Verdict::failed;
@@ -172,7 +182,8 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
   };
 
   if (!refinement.converged || input.points.size() < limits::fewest_points) {
-    fail(fmt::format("{} points on rings were found, {} are needed", input.points.size(), limits::fewest_points));
+    fail(fmt::format("no rings of the calibrant were found: {} points lie on any, {} are needed", input.points.size(),
+                     limits::fewest_points));
     return;
   }
   describe_rings(input, result);
@@ -193,14 +204,18 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
                      100.0 * limits::ring_coverage, limits::fewest_rings));
   }
 
-  double line_sigma_px = 0.0;
+  // Lines narrower than a pixel are as wide as that to a place.
+  double line_sigma_px = 1.0;
   for (const ExtractedRings& image : input.images) line_sigma_px = std::max(line_sigma_px, image.line_sigma_px);
   const double excess = line_sigma_px > 0.0 ? refinement.excess_px / line_sigma_px : 0.0;
   if (excess > limits::failed_excess) {
-    fail(fmt::format("the points scatter about their rings by {:.2f} pixels, more than the lines are wide", refinement.excess_px));
+    fail(
+        fmt::format("the points scatter about their rings by {:.2f} pixels, {:.0f} % of the lines' width: these are "
+                    "not their rings",
+                    refinement.excess_px, 100.0 * excess));
   } else if (excess > limits::doubtful_excess) {
-    doubt(fmt::format("the points scatter about their rings by {:.2f} pixels, {:.0f} % of the lines' width", refinement.excess_px,
-                      100.0 * excess));
+    doubt(fmt::format("the points scatter about their rings by {:.2f} pixels, {:.0f} % of the lines' width",
+                      refinement.excess_px, 100.0 * excess));
   }
 
   std::size_t kept = 0;
@@ -218,6 +233,19 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
   } else if (input.crests.explained < limits::doubtful_explained) {
     doubt(fmt::format("{:.0f} % of the crests in the image belong to none of the calibrant's rings: a second phase?",
                       100.0 * (1.0 - input.crests.explained)));
+  } else if (input.crests.explained < limits::noted_explained) {
+    result.warnings.push_back(
+        fmt::format("{:.0f} % of the crests in the image belong to none of the calibrant's rings: a "
+                    "second phase, or few grains",
+                    100.0 * (1.0 - input.crests.explained)));
+  }
+
+  for (std::size_t index = 0; index < parameter_count; ++index) {
+    if (refinement.fitted[index] && !refinement.determined[index]) {
+      result.warnings.push_back(fmt::format("the rings do not determine {}: its standard error is {:.2g} {}",
+                                            name_of(static_cast<Parameter>(index)), refinement.standard_error[index],
+                                            index >= 3 && index <= 5 ? "rad" : "m"));
+    }
   }
 
   // The wavelength (or scale of the spacings) that the rings would choose themselves.
@@ -232,9 +260,11 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
       result.wavelength_ratio = *freed.geometry.wavelength_m / given;
       result.wavelength_ratio_error = freed.standard_error[wavelength] / given;
       const double deviation = std::abs(result.wavelength_ratio - 1.0);
-      if (deviation > limits::wavelength_deviation && deviation > limits::wavelength_sigmas * result.wavelength_ratio_error) {
-        doubt(fmt::format("the rings fit a wavelength (or spacings) {:+.2f} % from the one given, with a standard error of {:.2f} %",
-                          100.0 * (result.wavelength_ratio - 1.0), 100.0 * result.wavelength_ratio_error));
+      if (deviation > limits::wavelength_deviation &&
+          deviation > limits::wavelength_sigmas * result.wavelength_ratio_error) {
+        doubt(fmt::format(
+            "the rings fit a wavelength (or spacings) {:+.2f} % from the one given, with a standard error of {:.2f} %",
+            100.0 * (result.wavelength_ratio - 1.0), 100.0 * result.wavelength_ratio_error));
       }
     }
   }

@@ -115,7 +115,8 @@ class Search {
       return importance[segments[one].curve] > importance[segments[other].curve];
     });
     if (order.size() > 4 * most_crests) order.resize(4 * most_crests);
-    const double share = std::min(1.0, static_cast<double>(most_crests) / std::max<double>(1.0, static_cast<double>(order.size())));
+    const double share =
+        std::min(1.0, static_cast<double>(most_crests) / std::max<double>(1.0, static_cast<double>(order.size())));
     double due = 0.0;
     std::uint32_t last_curve = 0;
     for (const std::uint32_t index : order) {
@@ -126,8 +127,10 @@ class Search {
       Crest crest;
       crest.place = input.places->at(segment.row, segment.column);
       constexpr double step = 0.5;  // px
-      crest.normal = (input.places->at(segment.row + step * segment.normal_row, segment.column + step * segment.normal_column) -
-                      crest.place).normalized();
+      crest.normal =
+          (input.places->at(segment.row + step * segment.normal_row, segment.column + step * segment.normal_column) -
+           crest.place)
+              .normalized();
       crest.weight = std::min(1.0, segment.points / 5.0);
       // Curves are numbered anew, in the order in which they are met.
       if (crests_.empty() || segment.curve != last_curve) ++curves_;
@@ -140,7 +143,8 @@ class Search {
       for (std::uint32_t column = 0; column < grid; ++column) {
         const double place_row = (row + 0.5) * input.rows / grid;
         const double place_column = (column + 0.5) * input.columns / grid;
-        const std::size_t pixel = static_cast<std::size_t>(place_row) * input.columns + static_cast<std::size_t>(place_column);
+        const std::size_t pixel =
+            static_cast<std::size_t>(place_row) * input.columns + static_cast<std::size_t>(place_column);
         if (input.mask[pixel] == 0) grid_.push_back(input.places->at(place_row, place_column));
       }
     }
@@ -171,9 +175,12 @@ class Search {
       const double slope = std::max(at.gradient.head<2>().norm(), 1e-9);
       const double cell_m = std::min(rings_.cell(ring) / slope, 0.5 * size_m_);
       const double error_m = (at.sine - rings_[ring]) / slope;
-      const double sine_squared = 1.0 - std::min(1.0, squared(crest.normal.head<2>().dot(at.gradient.head<2>()) / slope));
-      const double deviation = error_m * error_m / (tolerance_m * tolerance_m) + sine_squared / (direction_sigma_rad * direction_sigma_rad);
-      const double at_best = cell_m / (tolerance_m * std::sqrt(2.0 * std::numbers::pi)) * 0.5 * std::sqrt(2.0 * std::numbers::pi) / direction_sigma_rad;
+      const double sine_squared =
+          1.0 - std::min(1.0, squared(crest.normal.head<2>().dot(at.gradient.head<2>()) / slope));
+      const double deviation =
+          error_m * error_m / (tolerance_m * tolerance_m) + sine_squared / (direction_sigma_rad * direction_sigma_rad);
+      const double at_best = cell_m / (tolerance_m * std::sqrt(2.0 * std::numbers::pi)) * 0.5 *
+                             std::sqrt(2.0 * std::numbers::pi) / direction_sigma_rad;
       if (deviation < 25.0) {
         hypothesis.score += crest.weight * std::log(astray + (1.0 - astray) * at_best * std::exp(-0.5 * deviation));
       } else {
@@ -195,8 +202,10 @@ class Search {
       if (std::abs(sine - rings_[ring]) < 0.5 * rings_.cell(ring)) ++covered[ring];
     }
     for (std::size_t ring = 0; ring < seen.size(); ++ring) {
-      if (seen[ring] != 0) ++hypothesis.rings;
-      else if (covered[ring] >= 2) hypothesis.score -= nats_per_missing_ring;
+      if (seen[ring] != 0)
+        ++hypothesis.rings;
+      else if (covered[ring] >= 2)
+        hypothesis.score -= nats_per_missing_ring;
     }
     hypothesis.explained = total > 0.0 ? explained / total : 0.0;
     hypothesis.quality = best_possible > 0.0 ? hypothesis.score / best_possible : 0.0;
@@ -204,7 +213,8 @@ class Search {
   }
 
   /// Levenberg-Marquardt on the five numbers of a pose; from that many pixels on, errors count linearly (pseudo-Huber).
-  [[nodiscard]] double fit(Pose& pose, std::span<const Target> targets, double scale_px, int iterations, double tilt_prior_rad) const {
+  [[nodiscard]] double fit(Pose& pose, std::span<const Target> targets, double scale_px, int iterations,
+                           double tilt_prior_rad) const {
     double damping = 1e-3;
     double cost = cost_of(pose, targets, scale_px, tilt_prior_rad);
     for (int iteration = 0; iteration < iterations; ++iteration) {
@@ -236,10 +246,14 @@ class Search {
         damped.diagonal().array() += 1e-30;
         const Vector5 step = -damped.ldlt().solve(gradient);
         // No step may turn the beam by more than half a radian: the model is not linear beyond.
-        if (!step.allFinite() || step.tail<2>().norm() > 0.5) { damping = std::max(damping * 10.0, 1e-6); continue; }
+        if (!step.allFinite() || step.tail<2>().norm() > 0.5) {
+          damping = std::max(damping * 10.0, 1e-6);
+          continue;
+        }
         const Pose trial = moved(pose, step);
-        const double trial_cost = trial.sample[2] < -0.2 * pixel_m_ * 10.0 ? cost_of(trial, targets, scale_px, tilt_prior_rad)
-                                                                          : std::numeric_limits<double>::infinity();
+        const double trial_cost = trial.sample[2] < -0.2 * pixel_m_ * 10.0
+                                      ? cost_of(trial, targets, scale_px, tilt_prior_rad)
+                                      : std::numeric_limits<double>::infinity();
         if (trial_cost < cost) {
           const bool small = cost - trial_cost < 1e-5 * cost;
           pose = trial;
@@ -278,8 +292,8 @@ class Search {
     return scored(pose, last_tolerance_px * 1.3);
   }
 
-  /// Best distance for this beam and pattern: equal angles along each curve place the sample over the detector, then all
-  /// distances are tried.
+  /// Best distance for this beam and pattern: equal angles along each curve place the sample over the detector, then
+  /// all distances are tried.
   void propose_at_beam(const Pose& start, double lowest_ratio, double highest_ratio, std::size_t count,
                        std::vector<Hypothesis>& proposals) const {
     Pose pose = start;
@@ -293,7 +307,8 @@ class Search {
     for (double ratio = lowest_ratio; ratio < highest_ratio; ratio *= 1.006, ++step) {
       trials.emplace_back(step, scored({hit - ratio * length * pose.beam, pose.beam}, 2.0 * scale_px_));
     }
-    std::stable_sort(trials.begin(), trials.end(), [](const auto& one, const auto& other) { return one.second.score > other.second.score; });
+    std::stable_sort(trials.begin(), trials.end(),
+                     [](const auto& one, const auto& other) { return one.second.score > other.second.score; });
     std::vector<int> taken;
     for (const auto& [place, hypothesis] : trials) {
       constexpr int apart = 3;
@@ -350,11 +365,12 @@ class Search {
 
   /// Where most normals meet, in m on the detector's plane; best first.
   [[nodiscard]] std::vector<Eigen::Vector2d> pattern_centres(std::size_t count) const {
-    // Cells of 1/40 of the detector over a square of five detectors: further out, normals are parallel for all that their
-    // errors tell.
+    // Cells of 1/40 of the detector over a square of five detectors: further out, normals are parallel for all that
+    // their errors tell.
     constexpr int cells = 200;
     const double cell_m = size_m_ / 40.0;
-    const Eigen::Vector2d corner = 0.5 * (lowest_ + highest_).head<2>() - Eigen::Vector2d::Constant(0.5 * cells * cell_m);
+    const Eigen::Vector2d corner =
+        0.5 * (lowest_ + highest_).head<2>() - Eigen::Vector2d::Constant(0.5 * cells * cell_m);
     std::vector<float> votes(cells * cells, 0.0F);
     for (const Crest& crest : crests_) {
       const Eigen::Vector2d from = (crest.place.head<2>() - corner) / cell_m;
@@ -379,7 +395,8 @@ class Search {
     for (int row = 1; row < cells - 1; ++row) {
       for (int column = 1; column < cells - 1; ++column) {
         for (int down = -1; down <= 1; ++down) {
-          for (int right = -1; right <= 1; ++right) blurred[row * cells + column] += votes[(row + down) * cells + column + right];
+          for (int right = -1; right <= 1; ++right)
+            blurred[row * cells + column] += votes[(row + down) * cells + column + right];
         }
       }
     }
@@ -415,7 +432,8 @@ class Search {
         const int directions = tilt < 0.3 ? 8 : 12;
         for (int direction = 0; direction < directions; ++direction) {
           const double azimuth = 2.0 * std::numbers::pi * direction / directions;
-          const Eigen::Vector3d beam(std::sin(tilt) * std::cos(azimuth), std::sin(tilt) * std::sin(azimuth), std::cos(tilt));
+          const Eigen::Vector3d beam(std::sin(tilt) * std::cos(azimuth), std::sin(tilt) * std::sin(azimuth),
+                                     std::cos(tilt));
           for (double length = 0.15 * size_m_; length < 6.0 * size_m_; length *= 1.5) {
             starts.push_back({{hit - length * beam, beam}, 0.8, 1.25, 1});
           }
@@ -437,12 +455,14 @@ class Search {
   /// Of the final fits: keeps a tilt that nothing determines from running away.
   static constexpr double loose_tilt_rad = 3.0;
 
-  [[nodiscard]] double cost_of(const Pose& pose, std::span<const Target> targets, double scale_px, double tilt_prior_rad) const {
+  [[nodiscard]] double cost_of(const Pose& pose, std::span<const Target> targets, double scale_px,
+                               double tilt_prior_rad) const {
     double cost = (pose.beam[0] * pose.beam[0] + pose.beam[1] * pose.beam[1]) / (tilt_prior_rad * tilt_prior_rad);
     for (const Target& target : targets) {
       const SineAt at = sine_at(pose, target.place);
       const double error = (at.sine - target.sine) / (std::max(at.gradient.head<2>().norm(), 1e-9) * pixel_m_);
-      cost += target.weight * 2.0 * scale_px * scale_px * (std::sqrt(1.0 + error * error / (scale_px * scale_px)) - 1.0);
+      cost +=
+          target.weight * 2.0 * scale_px * scale_px * (std::sqrt(1.0 + error * error / (scale_px * scale_px)) - 1.0);
     }
     return cost;
   }
@@ -477,23 +497,26 @@ void Search::propose_from_pairs(std::vector<Hypothesis>& proposals) const {
     if (curve.crests.size() >= 3) curves.push_back(curve);
     first = last;
   }
-  std::stable_sort(curves.begin(), curves.end(), [](const Curve& one, const Curve& other) { return one.weight > other.weight; });
-  if (curves.size() > 8) curves.resize(8);
+  std::stable_sort(curves.begin(), curves.end(),
+                   [](const Curve& one, const Curve& other) { return one.weight > other.weight; });
+  constexpr std::size_t most_curves = 5;  // 10 pairs
+  if (curves.size() > most_curves) curves.resize(most_curves);
 
   // At most ten crests of each, evenly: more do not change what a hypothesis predicts.
   for (Curve& curve : curves) {
     constexpr std::size_t most = 10;
     if (curve.crests.size() <= most) continue;
     std::vector<const Crest*> some;
-    for (std::size_t index = 0; index < most; ++index) some.push_back(curve.crests[index * (curve.crests.size() - 1) / (most - 1)]);
+    for (std::size_t index = 0; index < most; ++index)
+      some.push_back(curve.crests[index * (curve.crests.size() - 1) / (most - 1)]);
     curve.crests = some;
   }
 
   struct Job {
-    std::size_t one, other;        ///< curves; `one` is the inner
-    std::uint32_t inner, outer;    ///< rings
-    Eigen::Vector3d foot;          ///< between the curves
-    Eigen::Vector3d outward;       ///< unit vector in the detector's plane
+    std::size_t one, other;      ///< curves; `one` is the inner
+    std::uint32_t inner, outer;  ///< rings
+    Eigen::Vector3d foot;        ///< between the curves
+    Eigen::Vector3d outward;     ///< unit vector in the detector's plane
     double separation_m;
   };
   std::vector<Job> jobs;
@@ -532,8 +555,9 @@ void Search::propose_from_pairs(std::vector<Hypothesis>& proposals) const {
       }
     }
   }
-  constexpr std::size_t most_jobs = 12000;  // some 50 us each
-  const double keep = std::min(1.0, static_cast<double>(most_jobs) / std::max<double>(1.0, static_cast<double>(jobs.size())));
+  constexpr std::size_t most_jobs = 20000;  // some 50 us each
+  const double keep =
+      std::min(1.0, static_cast<double>(most_jobs) / std::max<double>(1.0, static_cast<double>(jobs.size())));
   std::vector<Hypothesis> found(jobs.size());
 #pragma omp parallel for schedule(dynamic, 64)
   for (std::size_t index = 0; index < jobs.size(); ++index) {
@@ -548,12 +572,9 @@ void Search::propose_from_pairs(std::vector<Hypothesis>& proposals) const {
     const double angle = 0.5 * (inner_rad + outer_rad);
     const double between = outer_rad - inner_rad;
     // Three starts: the detector across the beam, facing the sample, and half-way.
-    Hypothesis best;
-    double best_cost = std::numeric_limits<double>::infinity();
-    Pose best_pose;
     for (const double facing : {0.0, 0.5, 1.0}) {
-      const double tilt = facing * angle;           // of the detector's normal against the beam, towards the sample
-      const double incidence = angle - tilt;        // of the ray against the detector's normal
+      const double tilt = facing * angle;     // of the detector's normal against the beam, towards the sample
+      const double incidence = angle - tilt;  // of the ray against the detector's normal
       if (incidence > 1.3) continue;
       // Along the detector, d(2theta)/dx = cos(incidence) / |ray|.
       const double length = job.separation_m * std::cos(incidence) / between;
@@ -562,14 +583,12 @@ void Search::propose_from_pairs(std::vector<Hypothesis>& proposals) const {
       const Eigen::Vector3d beam = -std::sin(tilt) * job.outward + std::cos(tilt) * Eigen::Vector3d::UnitZ();
       Pose pose{job.foot - length * ray, beam.normalized()};
       const double cost = fit(pose, targets, 2.0 * scale_px_, 12, 0.5);
-      if (cost < best_cost) {
-        best_cost = cost;
-        best_pose = pose;
-      }
-      if (best_cost < static_cast<double>(targets.size()) * scale_px_ * scale_px_) break;
+      if (cost > static_cast<double>(targets.size()) * 4.0 * scale_px_ * scale_px_) continue;
+      // Two arcs can fit in more than one way; the other crests tell which, and more than chance is enough.
+      const Hypothesis trial = scored(pose, 2.5 * scale_px_);
+      if (trial.score > found[index].score) found[index] = trial;
+      if (found[index].score > 0.0) break;
     }
-    if (best_cost > static_cast<double>(targets.size()) * 4.0 * scale_px_ * scale_px_) continue;
-    found[index] = scored(best_pose, 2.5 * scale_px_);
   }
   for (const Hypothesis& hypothesis : found) {
     if (std::isfinite(hypothesis.score)) proposals.push_back(hypothesis);
@@ -607,7 +626,8 @@ std::vector<Hypothesis> search_hypotheses(const SearchInput& input, std::span<co
   const std::size_t tried = std::min<std::size_t>(proposals.size(), guesses.size() + 120);
   std::vector<Hypothesis> refined(tried);
 #pragma omp parallel for schedule(dynamic)
-  for (std::size_t index = 0; index < tried; ++index) refined[index] = coarse.refined(proposals[index].pose, 6.0 * scale_px);
+  for (std::size_t index = 0; index < tried; ++index)
+    refined[index] = coarse.refined(proposals[index].pose, 6.0 * scale_px);
   std::stable_sort(refined.begin(), refined.end(),
                    [](const Hypothesis& one, const Hypothesis& other) { return one.score > other.score; });
   std::vector<Hypothesis> distinct;
@@ -625,7 +645,8 @@ std::vector<Hypothesis> search_hypotheses(const SearchInput& input, std::span<co
   return distinct;
 }
 
-CrestShare explained_crests(const SearchInput& input, const Pose& pose, std::span<const char> seen, double tolerance_px) {
+CrestShare explained_crests(const SearchInput& input, const Pose& pose, std::span<const char> seen,
+                            double tolerance_px) {
   constexpr int fewest_segments = 3;
   const RingList rings(input.rings_rad);
   const auto on_ring = [&](double row, double column) {
@@ -654,7 +675,8 @@ CrestShare explained_crests(const SearchInput& input, const Pose& pose, std::spa
     for (std::uint32_t column = 0; column < grid; ++column) {
       const double place_row = (row + 0.5) * input.rows / grid;
       const double place_column = (column + 0.5) * input.columns / grid;
-      if (input.mask[static_cast<std::size_t>(place_row) * input.columns + static_cast<std::size_t>(place_column)] != 0) continue;
+      if (input.mask[static_cast<std::size_t>(place_row) * input.columns + static_cast<std::size_t>(place_column)] != 0)
+        continue;
       tries += 1.0;
       hits += on_ring(place_row, place_column) ? 1.0 : 0.0;
     }
@@ -662,7 +684,8 @@ CrestShare explained_crests(const SearchInput& input, const Pose& pose, std::spa
   CrestShare share;
   share.length_px = all * input.ridges->scale_px;
   share.chance = tries > 0.0 ? hits / tries : 0.0;
-  if (all > 0.0 && share.chance < 1.0) share.explained = std::max(0.0, (on_rings / all - share.chance) / (1.0 - share.chance));
+  if (all > 0.0 && share.chance < 1.0)
+    share.explained = std::max(0.0, (on_rings / all - share.chance) / (1.0 - share.chance));
   return share;
 }
 

@@ -1,11 +1,11 @@
 // Hypothesis search: which geometries would put the calibrant's rings where the image has crests.
 //
-// The wavelength and the calibrant fix the rings' cones, so a pose (sample and beam seen from the detector, five numbers)
-// says for each crest whether a ring belongs there, and in which direction it should run. A hypothesis is scored by the
-// logarithm of how much more likely the crests are under it than by chance; dense lists of rings, in which everything is
-// near to something, earn little by construction. Proposals come from two sides: the normals of the crests meet near the
-// pattern's centre (whole or partial rings about a beam on or near the detector, any distance and tilt), and pairs of arcs
-// that are tried as any two of the rings (beam far outside, high angles).
+// The wavelength and the calibrant fix the rings' cones, so a pose (sample and beam seen from the detector, five
+// numbers) says for each crest whether a ring belongs there, and in which direction it should run. A hypothesis is
+// scored by the logarithm of how much more likely the crests are under it than by chance; dense lists of rings, in
+// which everything is near to something, earn little by construction. Proposals come from two sides: the normals of the
+// crests meet near the pattern's centre (whole or partial rings about a beam on or near the detector, any distance and
+// tilt), and pairs of arcs that are tried as any two of the rings (beam far outside, high angles).
 #pragma once
 
 #include <cstdint>
@@ -21,19 +21,19 @@ namespace annulus::calibration {
 struct SearchInput {
   const RidgeMap* ridges = nullptr;
   const DetectorPlaces* places = nullptr;
-  std::span<const std::uint8_t> mask;   ///< [rows, columns]
+  std::span<const std::uint8_t> mask;  ///< [rows, columns]
   std::uint32_t rows = 0;
   std::uint32_t columns = 0;
-  double pixel_m = 0.0;                 ///< geometric mean of the pixel's sides
-  std::span<const double> rings_rad;    ///< 2theta of the rings, rising
+  double pixel_m = 0.0;               ///< geometric mean of the pixel's sides
+  std::span<const double> rings_rad;  ///< 2theta of the rings, rising
 };
 
 struct Hypothesis {
   Pose pose;
-  double score = 0.0;      ///< log-likelihood over chance, in nats: the sum over all segments
-  double quality = 0.0;    ///< the score as a share of what it would be if every crest stood exactly on its ring
-  double explained = 0.0;  ///< share of the segments' weight that lies on rings
-  std::uint32_t rings = 0; ///< rings that have segments
+  double score = 0.0;       ///< log-likelihood over chance, in nats: the sum over all segments
+  double quality = 0.0;     ///< the score as a share of what it would be if every crest stood exactly on its ring
+  double explained = 0.0;   ///< share of the segments' weight that lies on rings
+  std::uint32_t rings = 0;  ///< rings that have segments
 };
 
 /// How far to look.

@@ -60,7 +60,8 @@ struct ParallaxStretch {
     const double step = 1e-4 * std::abs(p3.a);
     const auto slope = [&](double d1, double d2, double d3) {
       return (integrator::parallax_factor(table_m, p1.a + d1, p2.a + d2, p3.a + d3) -
-              integrator::parallax_factor(table_m, p1.a - d1, p2.a - d2, p3.a - d3)) / (2.0 * step);
+              integrator::parallax_factor(table_m, p1.a - d1, p2.a - d2, p3.a - d3)) /
+             (2.0 * step);
     };
     Jet scale(factor);
     scale.v = slope(step, 0.0, 0.0) * p1.v + slope(0.0, step, 0.0) * p2.v + slope(0.0, 0.0, step) * p3.v;
@@ -82,8 +83,9 @@ struct PointCost {
     using std::asin;
     const Number sine = parameters[6] / (2.0 * d_spacing_m);
     if (!(sine < 1.0)) return false;
-    residual[0] = (two_theta_of(parameters, place_m, distance_offset_m, ParallaxStretch{parallax_m}) - 2.0 * asin(sine)) *
-                  inverse_error;
+    residual[0] =
+        (two_theta_of(parameters, place_m, distance_offset_m, ParallaxStretch{parallax_m}) - 2.0 * asin(sine)) *
+        inverse_error;
     return true;
   }
 };
@@ -101,11 +103,12 @@ double median_of(std::vector<double>& values) {
   return values[values.size() / 2];
 }
 
-/// Weights of whole rings. A second phase's line beside a ring, or a wrong spacing, moves all the points of a ring alike,
-/// each by less than its own error: only their mean shows it. The means are weighed by Tukey's biweight in units of their
-/// spread over the rings, which is no less than their standard errors.
-void weigh_rings(std::span<const ControlPoint> points, std::span<const double> residuals, std::span<const double> errors_rad,
-                 std::span<const double> pixel_rad, const RefinementSettings& settings, std::vector<double>& weights) {
+/// Weights of whole rings. A second phase's line beside a ring, or a wrong spacing, moves all the points of a ring
+/// alike, each by less than its own error: only their mean shows it. The means are weighed by Tukey's biweight in units
+/// of their spread over the rings, which is no less than their standard errors.
+void weigh_rings(std::span<const ControlPoint> points, std::span<const double> residuals,
+                 std::span<const double> errors_rad, std::span<const double> pixel_rad,
+                 const RefinementSettings& settings, std::vector<double>& weights) {
   struct Mean {
     double weight = 0.0, residual = 0.0, pixel = 0.0;
     std::size_t points = 0;
@@ -153,12 +156,14 @@ using Parameters = std::array<double, parameter_count>;
 
 Parameters parameters_of(const integrator::Geometry& geometry) {
   Parameters values{};
-  for (std::size_t index = 0; index < parameter_count; ++index) values[index] = value_of(geometry, static_cast<Parameter>(index));
+  for (std::size_t index = 0; index < parameter_count; ++index)
+    values[index] = value_of(geometry, static_cast<Parameter>(index));
   return values;
 }
 
 void set_parameters(integrator::Geometry& geometry, const Parameters& values) {
-  for (std::size_t index = 0; index < parameter_count; ++index) set_value(geometry, static_cast<Parameter>(index), values[index]);
+  for (std::size_t index = 0; index < parameter_count; ++index)
+    set_value(geometry, static_cast<Parameter>(index), values[index]);
 }
 
 }  // namespace
@@ -190,7 +195,8 @@ void set_value(integrator::Geometry& geometry, Parameter parameter, double value
 }
 
 const char* name_of(Parameter parameter) {
-  constexpr std::array<const char*, parameter_count> names = {"distance", "poni1", "poni2", "rot1", "rot2", "rot3", "wavelength"};
+  constexpr std::array<const char*, parameter_count> names = {"distance", "poni1", "poni2",     "rot1",
+                                                              "rot2",     "rot3",  "wavelength"};
   return names.at(static_cast<std::size_t>(parameter));
 }
 
@@ -208,7 +214,8 @@ integrator::Geometry moved_back(integrator::Geometry geometry, double offset_m) 
   return geometry;
 }
 
-Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> points, const RefinementSettings& settings) {
+Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> points,
+                  const RefinementSettings& settings) {
   Refinement result;
   result.geometry = geometry;
   Parameters values = parameters_of(geometry);
@@ -254,8 +261,11 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
       const Pose pose = pose_of(result.geometry);
       for (std::size_t point = 0; point < points.size(); ++point) {
         const Eigen::Vector3d place(places_m[point][0], places_m[point][1], places_m[point][2]);
-        pixel_rad[point] = pixel_m * angle_at({pose.sample - offsets_m[point] * pose.beam, pose.beam}, place).gradient.head<2>().norm();
-        const double ring = 2.0 * std::asin(std::min(1.0, values[6] / (2.0 * settings.d_spacings_m[points[point].ring])));
+        pixel_rad[point] =
+            pixel_m *
+            angle_at({pose.sample - offsets_m[point] * pose.beam, pose.beam}, place).gradient.head<2>().norm();
+        const double ring =
+            2.0 * std::asin(std::min(1.0, values[6] / (2.0 * settings.d_spacings_m[points[point].ring])));
         residuals[point] = model_two_theta_rad(result.geometry, places_m[point], offsets_m[point], parallax) - ring;
       }
     }
@@ -293,17 +303,19 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
     options.loss_function_ownership = ceres::DO_NOT_TAKE_OWNERSHIP;
     ceres::Problem problem(options);
     // The first rounds must draw a start that is off by many errors in; only then are outliers outliers.
-    if (round < 2) loss = std::make_unique<ceres::CauchyLoss>(cauchy_constant);
-    else loss = std::make_unique<ceres::TukeyLoss>(tukey_constant);
+    if (round < 2)
+      loss = std::make_unique<ceres::CauchyLoss>(cauchy_constant);
+    else
+      loss = std::make_unique<ceres::TukeyLoss>(tukey_constant);
     for (std::size_t point = 0; point < points.size(); ++point) {
       const double ring_weight = ring_weights[point];
       if (ring_weight <= 0.0) continue;
       auto& scaled = scaled_losses[ring_weight];
       if (!scaled) scaled = std::make_unique<ceres::ScaledLoss>(loss.get(), ring_weight, ceres::DO_NOT_TAKE_OWNERSHIP);
       problem.AddResidualBlock(new ceres::AutoDiffCostFunction<PointCost, 1, parameter_count>(new PointCost{
-                                 places_m[point], offsets_m[point], settings.d_spacings_m[points[point].ring],
-                                 1.0 / errors_rad[point], parallax}),
-                             scaled.get(), values.data());
+                                   places_m[point], offsets_m[point], settings.d_spacings_m[points[point].ring],
+                                   1.0 / errors_rad[point], parallax}),
+                               scaled.get(), values.data());
     }
     if (!problem.HasParameterBlock(values.data())) return result;
     if (!constant.empty()) problem.SetManifold(values.data(), new ceres::SubsetManifold(parameter_count, constant));
@@ -334,18 +346,22 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
   // [sum psi^2 / (n - p)] / [mean psi']^2 (J^T J)^-1 in units of the points' errors.
   const std::vector<double> parallax = integrator::parallax_table_m(result.geometry);
   const std::size_t unknowns = free.size();
-  Eigen::MatrixXd normal = Eigen::MatrixXd::Zero(static_cast<Eigen::Index>(unknowns), static_cast<Eigen::Index>(unknowns));
+  Eigen::MatrixXd normal =
+      Eigen::MatrixXd::Zero(static_cast<Eigen::Index>(unknowns), static_cast<Eigen::Index>(unknowns));
   double psi_squared = 0.0, psi_slope = 0.0, weights = 0.0, weighted_squares = 0.0, chi_squared = 0.0, count = 0.0;
   double kept = 0.0;
   for (std::size_t point = 0; point < points.size(); ++point) {
-    PointCost cost{places_m[point], offsets_m[point], settings.d_spacings_m[points[point].ring], 1.0 / errors_rad[point], parallax};
+    PointCost cost{places_m[point], offsets_m[point], settings.d_spacings_m[points[point].ring],
+                   1.0 / errors_rad[point], parallax};
     using Jet = ceres::Jet<double, static_cast<int>(parameter_count)>;
     std::array<Jet, parameter_count> jets;
-    for (std::size_t index = 0; index < parameter_count; ++index) jets[index] = Jet(values[index], static_cast<int>(index));
+    for (std::size_t index = 0; index < parameter_count; ++index)
+      jets[index] = Jet(values[index], static_cast<int>(index));
     Jet residual;
     if (!cost(jets.data(), &residual)) continue;
     Eigen::VectorXd row(static_cast<Eigen::Index>(unknowns));
-    for (std::size_t index = 0; index < unknowns; ++index) row[static_cast<Eigen::Index>(index)] = residual.v[static_cast<Eigen::Index>(free[index])];
+    for (std::size_t index = 0; index < unknowns; ++index)
+      row[static_cast<Eigen::Index>(index)] = residual.v[static_cast<Eigen::Index>(free[index])];
     const double ring_weight = ring_weights[point];
     normal.noalias() += ring_weight * row * row.transpose();
     const double t = residual.a / tukey_constant;
@@ -366,7 +382,8 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
   }
   const double spare = std::max(1.0, count - static_cast<double>(unknowns));
   result.rms_residual_rad = weights > 0.0 ? std::sqrt(weighted_squares / weights) : 0.0;
-  result.reduced_chi_squared = kept > static_cast<double>(unknowns) ? chi_squared / (kept - static_cast<double>(unknowns)) : 0.0;
+  result.reduced_chi_squared =
+      kept > static_cast<double>(unknowns) ? chi_squared / (kept - static_cast<double>(unknowns)) : 0.0;
   const double inflation = psi_slope > 0.0 ? psi_squared / spare / ((psi_slope / count) * (psi_slope / count)) : 1.0;
 
   // In units of its diagonal the matrix shows what is not determined: directions along which the points do not move.
@@ -389,17 +406,19 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
   inverse = inflation * (root.cwiseInverse().asDiagonal() * inverse * root.cwiseInverse().asDiagonal()).eval();
   for (std::size_t one = 0; one < unknowns; ++one) {
     for (std::size_t other = 0; other < unknowns; ++other) {
-      result.covariance[free[one]][free[other]] = inverse(static_cast<Eigen::Index>(one), static_cast<Eigen::Index>(other));
+      result.covariance[free[one]][free[other]] =
+          inverse(static_cast<Eigen::Index>(one), static_cast<Eigen::Index>(other));
     }
     const double error = std::sqrt(std::max(0.0, result.covariance[free[one]][free[one]]));
     result.standard_error[free[one]] = error;
-    // Beyond these a value is of no use to anybody: a twentieth of the distance or wavelength, three degrees, as much as
-    // three degrees move the point of normal incidence.
+    // Beyond these a value is of no use to anybody: a twentieth of the distance or wavelength, three degrees, as much
+    // as three degrees move the point of normal incidence.
     constexpr double useless_ratio = 0.05;
     constexpr double useless_rad = 0.05;
     double most = useless_rad;
     if (static_cast<Parameter>(free[one]) == Parameter::distance) most = useless_ratio * std::abs(values[0]);
-    if (static_cast<Parameter>(free[one]) == Parameter::poni1 || static_cast<Parameter>(free[one]) == Parameter::poni2) {
+    if (static_cast<Parameter>(free[one]) == Parameter::poni1 ||
+        static_cast<Parameter>(free[one]) == Parameter::poni2) {
       most = useless_rad * std::abs(values[0]);
     }
     if (static_cast<Parameter>(free[one]) == Parameter::wavelength) most = useless_ratio * values[6];

@@ -1,9 +1,9 @@
 // Refinement: the geometry that fits the control points best, with standard errors that can be believed.
 //
-// The model is the integrator's own, parallax included; Ceres minimises the points' distances from their rings in units of
-// their standard errors, under a loss that stops growing (Tukey's), so that a wrong point has no say at all. What counting
-// statistics do not explain (modules that stand askew, grains, lines that are no Gaussians) is a second error, the same for
-// all points in pixels, found from the residuals themselves.
+// The model is the integrator's own, parallax included; Ceres minimises the points' distances from their rings in units
+// of their standard errors, under a loss that stops growing (Tukey's), so that a wrong point has no say at all. What
+// counting statistics do not explain (modules that stand askew, grains, lines that are no Gaussians) is a second error,
+// the same for all points in pixels, found from the residuals themselves.
 #pragma once
 
 #include <array>
@@ -39,8 +39,8 @@ struct Refinement {
 [[nodiscard]] double model_two_theta_rad(const integrator::Geometry& geometry, const std::array<double, 3>& place_m,
                                          double distance_offset_m, std::span<const double> parallax_m);
 
-/// Fits. The points' residual_rad and weight are overwritten with those of the result. `geometry` is the start, with the
-/// wavelength; parameters that are fixed at a value take it. Throws InputError for a start outside its bounds.
+/// Fits. The points' residual_rad and weight are overwritten with those of the result. `geometry` is the start, with
+/// the wavelength; parameters that are fixed at a value take it. Throws InputError for a start outside its bounds.
 [[nodiscard]] Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> points,
                                 const RefinementSettings& settings);
 

@@ -285,8 +285,9 @@ std::string image_section(const CalibrationImage& image, const integrator::Geome
         calibrant.two_theta_rad(geometry.wavelength_m.value_or(std::numeric_limits<double>::infinity()));
     for (const RingEvidence& ring : result.rings) {
       if (ring.image != 0 || ring.ring >= angles.size()) continue;
-      text += fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-opacity=\"0.65\" stroke-width=\"{:.2f}\"/>",
-                          grid.path(angles[ring.ring]), colour_of(ring.ring), line);
+      text +=
+          fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-opacity=\"0.65\" stroke-width=\"{:.2f}\"/>",
+                      grid.path(angles[ring.ring]), colour_of(ring.ring), line);
     }
     // More points than this hide the rings and fill the page.
     constexpr std::size_t most_points = 3000;
@@ -517,6 +518,7 @@ std::string_view name_of(Verdict verdict) {
 }
 
 std::string evidence_json(const CalibrationResult& result, const ReportInput& input) {
+  const auto determined_or_null = [](double value) { return value > 0.0 ? Json(value) : Json(nullptr); };
   Json parameters = Json::object();
   for (std::size_t index = 0; index < parameter_count; ++index) {
     const auto parameter = static_cast<Parameter>(index);
@@ -557,6 +559,11 @@ std::string evidence_json(const CalibrationResult& result, const ReportInput& in
                      {"points", result.points.size()},
                      {"rms_residual_rad", number_or_null(result.rms_residual_rad)},
                      {"reduced_chi_squared", number_or_null(result.reduced_chi_squared)},
+                     {"excess_pixel", number_or_null(result.excess_px)},
+                     {"explained_share", number_or_null(result.explained_share)},
+                     {"wavelength_ratio", determined_or_null(result.wavelength_ratio)},
+                     {"wavelength_ratio_error", determined_or_null(result.wavelength_ratio_error)},
+                     {"harmonics_rad", result.harmonics_rad},
                      {"beam_row_pixel", number_or_null(result.beam_row)},
                      {"beam_column_pixel", number_or_null(result.beam_column)},
                      {"tilt_rad", number_or_null(result.tilt_rad)},
@@ -606,12 +613,20 @@ std::string report_html(std::span<const CalibrationImage> images, const Calibrat
       escaped(input.version));
   text += list_of("Reasons", result.reasons) + list_of("Warnings", input.warnings);
   if (has_geometry) {
+    const std::string wavelength =
+        result.wavelength_ratio > 0.0
+            ? fmt::format(" The rings by themselves would have {:.6f} &plusmn; {:.6f} of the wavelength.",
+                          result.wavelength_ratio, result.wavelength_ratio_error)
+            : "";
     text += fmt::format(
         "<p>{} points on {} rings; residual {:.4f} mrad (rms), reduced chi squared {:.2f}. Direct beam at column "
         "{:.3f}, "
-        "row {:.3f}; tilt {:.4f} degrees.</p>\n",
+        "row {:.3f}; tilt {:.4f} degrees. Scatter that counting does not explain: {:.3f} pixels; {:.0f} % of the "
+        "crests in "
+        "the image lie on the calibrant's rings.{}</p>\n",
         result.points.size(), result.rings.size(), 1e3 * result.rms_residual_rad, result.reduced_chi_squared,
-        result.beam_column, result.beam_row, degrees_of(result.tilt_rad));
+        result.beam_column, result.beam_row, degrees_of(result.tilt_rad), result.excess_px,
+        100.0 * result.explained_share, wavelength);
     text += "<h2>Parameters</h2><div class=\"scroll\">" + parameter_table(result) + "</div>\n";
   }
   text += "<h2>Image</h2>" + image_section(images.front(), geometry, pixels, result, settings.calibrant) + "\n";

@@ -214,8 +214,9 @@ RidgeMap detect_ridges(std::span<const float> counts, std::span<const std::uint8
       if (curvature.significance < settings.threshold * scale) continue;
       if (std::abs(curvature.step_row) > 0.6F || std::abs(curvature.step_column) > 0.6F) continue;
       point_at[pixel] = static_cast<std::int32_t>(points.size());
-      points.push_back({static_cast<double>(row) + curvature.step_row, static_cast<double>(column) + curvature.step_column,
-                        curvature.normal_row, curvature.normal_column, curvature.significance / scale});
+      points.push_back({static_cast<double>(row) + curvature.step_row,
+                        static_cast<double>(column) + curvature.step_column, curvature.normal_row,
+                        curvature.normal_column, curvature.significance / scale});
     }
   }
 

@@ -15,7 +15,7 @@ namespace annulus::calibration {
 
 /// Some neighbouring points of a crest, averaged.
 struct RidgeSegment {
-  double row = 0.0;     ///< pixel coordinates of the image
+  double row = 0.0;  ///< pixel coordinates of the image
   double column = 0.0;
   double normal_row = 0.0;  ///< unit vector across the ridge, sign without meaning
   double normal_column = 0.0;
@@ -28,14 +28,14 @@ struct RidgeSegment {
 struct RidgeMap {
   std::vector<RidgeSegment> segments;  ///< sorted by curve
   std::uint32_t curves = 0;
-  double scale_px = 1.0;               ///< pixels of the image in the detection's own pixel: places are good to a part of it
-  double line_sigma_px = 0.0;          ///< width of the smoothing, in pixels of the image
+  double scale_px = 1.0;       ///< pixels of the image in the detection's own pixel: places are good to a part of it
+  double line_sigma_px = 0.0;  ///< width of the smoothing, in pixels of the image
 };
 
 struct RidgeSettings {
-  std::uint32_t binning = 1;           ///< pixels of the image joined to one, in each direction
-  double smoothing_px = 1.5;           ///< sigma of the Gaussian in binned pixels: lines down to this width are seen best
-  double threshold = 4.0;              ///< in standard deviations of the noise; 4 leaves some 10 of 250,000 pixels by chance
+  std::uint32_t binning = 1;  ///< pixels of the image joined to one, in each direction
+  double smoothing_px = 1.5;  ///< sigma of the Gaussian in binned pixels: lines down to this width are seen best
+  double threshold = 4.0;     ///< in standard deviations of the noise; 4 leaves some 10 of 250,000 pixels by chance
 };
 
 /// Finds crests. `counts` and `mask` are [rows, columns]; mask 1 = not to be used. Costs some 40 ns a pixel.

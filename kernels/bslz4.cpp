@@ -92,6 +92,9 @@ DecodeStatus Bslz4Reader::next(SimdPath path, std::byte* planes) {
     std::copy(block.begin(), block.end(), padded.begin());
     block = std::span(padded).first(block.size());
   }
+  // The next block will be as long as this one, or nearly: it is on its way while other frames are decoded.
+  const std::size_t ahead = std::min(block.size() + 256, chunk_.size());
+  for (std::size_t byte = 0; byte < ahead; byte += 64) __builtin_prefetch(chunk_.data() + byte, 0, 2);
   if (!decode_lz4_block(path, block.data(), block.size(), planes, next_bytes())) return DecodeStatus::corrupt;
   shuffled_bytes_ -= next_bytes();
   return DecodeStatus::ok;

@@ -186,8 +186,8 @@ struct DeviceInfo {
 /// Throws InputError when there is none, naming what was found.
 [[nodiscard]] DeviceInfo choose_device(const std::vector<DeviceInfo>& devices, const DeviceChoice& choice);
 
-/// Why the ranks of a node should not take these devices, one a rank in the order of the ranks: some of them would share
-/// a GPU, which makes each of them slower and divides its memory. "" = they may; a CPU device may serve any number.
+/// Why the ranks of a node should not take these devices, one a rank in the order of the ranks: some of them would
+/// share a GPU, which makes each of them slower and divides its memory. "" = they may; a CPU serves any number.
 [[nodiscard]] std::string sharing_problem(std::span<const DeviceInfo> taken);
 
 /// Throws InputError when the backend or its device is not to be had here.

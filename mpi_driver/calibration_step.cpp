@@ -390,8 +390,15 @@ std::string calibration_table(const CalibrationInput& input, const CalibrationOu
     text += fmt::format("direct beam at column {:.3f}, row {:.3f}; tilt {:.4f} degrees\n", result.beam_column,
                         result.beam_row, integrator::degrees_of(result.tilt_rad));
     text +=
-        fmt::format("{} points, residual {:.4f} mrad (rms), reduced chi squared {:.2f}, {:.2f} s\n\n",
+        fmt::format("{} points, residual {:.4f} mrad (rms), reduced chi squared {:.2f}, {:.2f} s\n",
                     result.points.size(), 1e3 * result.rms_residual_rad, result.reduced_chi_squared, outcome.seconds);
+    text += fmt::format("scatter beyond counting {:.3f} pixels; {:.0f} % of the crests in the image are on rings\n",
+                        result.excess_px, 100.0 * result.explained_share);
+    if (result.wavelength_ratio > 0.0) {
+      text += fmt::format("the rings by themselves would have {:.6f} +- {:.6f} of the wavelength\n",
+                          result.wavelength_ratio, result.wavelength_ratio_error);
+    }
+    text += '\n';
     const bool several = input.counts.size() > 1;
     text += fmt::format("{}{:>5}{:>16}{:>11}{:>8}{:>10}{:>10}{:>10}{:>11}{:>12}\n", several ? "image " : "", "ring",
                         "reflection", "2theta", "points", "mean", "rms", "strain", "coverage", "predicted");

@@ -22,6 +22,16 @@ namespace annulus::driver {
 namespace {
 using mapping::FrameStatus;
 
+/// Threads that read. Beside a device that computes by itself stand this thread, which waits for it wide awake, and the
+/// driver's own: readers that lose their core to them keep the whole team waiting. On a CPU all threads decode, so one
+/// reads for four of them, which is about what both cost: a second team on the same cores would make each wait for the
+/// other.
+int reading_threads(const ComputeSettings& compute) {
+  const int threads = compute.threads > 0 ? compute.threads : omp_get_max_threads();
+  if (backend_for(compute) == kernels::Backend::opencl) return threads > 4 ? threads - 2 : threads;
+  return std::max(1, threads / 4);
+}
+
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 /// Consecutive points of a block in the order of their frames.
@@ -30,6 +40,7 @@ struct BatchPlan {
   std::uint64_t first = 0;  ///< point of the block, counted in the order of acquisition
   std::uint64_t points = 0;
   bool last = false;  ///< of its block
+  mapping::FrameReader::Plan where;
 };
 
 /// A batch on its way; its buffers are used again and again.
@@ -117,7 +128,7 @@ class Pipeline {
         counter_(counter),
         progress_(progress),
         reader_(experiment.frames),
-        threads_(experiment.compute.threads > 0 ? experiment.compute.threads : omp_get_max_threads()) {}
+        readers_(reading_threads(experiment.compute)) {}
 
   Statistics run() {
     const double start = now_s();
@@ -127,19 +138,26 @@ class Pipeline {
     const std::uint64_t slots = batches_.size();
     const std::uint64_t ahead = slots - 2;
     std::uint64_t collected = 0;
-    bool more = plan_next(batches_[0].plan);
+    // What is to be loaded is known one batch ahead, so that the loader need not wait for HDF5.
+    BatchPlan following;
+    bool more = plan_next(following);
     std::future<void> loaded;
-    if (more) loaded = start_loading(0);
-    for (std::uint64_t number = 0; more; ++number) {
+    const auto start_next = [&](std::size_t slot) {
+      batches_[slot].plan = std::move(following);
+      loaded = start_loading(slot);
+      return plan_next(following);
+    };
+    bool loading = more;
+    if (more) more = start_next(0);
+    for (std::uint64_t number = 0; loading; ++number) {
       // The loader must have ended before an exception may unwind what it works on.
       try {
         loaded.get();
+        loading = more;
+        if (more) more = start_next((number + 1) % slots);  // first: starting a batch takes the host some time, too
         submit(number % slots);
-        const std::size_t next = (number + 1) % slots;
-        more = plan_next(batches_[next].plan);
-        if (more) loaded = start_loading(next);
         if (number >= ahead) collect(collected++ % slots);
-        for (; !more && collected <= number; ++collected) collect(collected % slots);
+        for (; !loading && collected <= number; ++collected) collect(collected % slots);
       } catch (...) {
         if (loaded.valid()) loaded.wait();
         throw;
@@ -171,6 +189,7 @@ class Pipeline {
     }
     claimed_done_ += plan.points;
     plan.last = claimed_done_ == points;
+    locate(plan);
     return true;
   }
 
@@ -196,25 +215,34 @@ class Pipeline {
     return loader_.start([this, slot] { load(slot); });
   }
 
+  /// Points of a batch before the first frame.
+  [[nodiscard]] std::uint64_t points_before(const BatchPlan& plan) const {
+    const std::int64_t first = frame_of(plan.block, plan.first);
+    return std::min<std::uint64_t>(plan.points, first < 0 ? static_cast<std::uint64_t>(-first) : 0);
+  }
+
+  /// Finds a batch's frames in their files.
+  void locate(BatchPlan& plan) {
+    plan.where = {};
+    const std::uint64_t before = points_before(plan);
+    if (before == plan.points) return;
+    const auto first = static_cast<std::uint64_t>(frame_of(plan.block, plan.first + before));
+    // HDF5 takes one thread at a time.
+    const std::lock_guard lock(hdf5_);
+    plan.where = reader_.plan(first, plan.points - before);
+  }
+
   /// Reads a batch into its slot's memory.
   void load(std::size_t slot) {
     const double start = now_s();
     Batch& batch = batches_[slot];
     const BatchPlan& plan = batch.plan;
     batch.encoded.assign(plan.points, {});
-    const std::int64_t first = frame_of(plan.block, plan.first);
-    const std::uint64_t before =
-        std::min<std::uint64_t>(plan.points, first < 0 ? static_cast<std::uint64_t>(-first) : 0);
-    batch.type = type_of(first + static_cast<std::int64_t>(before));
+    const std::uint64_t before = points_before(plan);
+    batch.type = type_of(frame_of(plan.block, plan.first + before));
     const std::span<mapping::EncodedFrame> existing = std::span(batch.encoded).subspan(before);
-    mapping::FrameReader::Plan where;
-    if (!existing.empty()) {
-      // HDF5 takes one thread at a time: not while the other one writes.
-      const std::lock_guard lock(hdf5_);
-      where = reader_.plan(static_cast<std::uint64_t>(first + static_cast<std::int64_t>(before)), existing.size());
-    }
-    const std::span<std::byte> memory = integrator_.staging(slot, where.bytes() + kernels::lz4_slack);
-    if (!existing.empty()) reader_.read(where, memory, existing, threads_);
+    const std::span<std::byte> memory = integrator_.staging(slot, plan.where.bytes() + kernels::lz4_slack);
+    if (!existing.empty()) reader_.read(plan.where, memory, existing, readers_);
     fetch_s_ = fetch_s_ + (now_s() - start);
   }
 
@@ -292,7 +320,7 @@ class Pipeline {
   SharedCounter& counter_;
   Progress& progress_;
   mapping::FrameReader reader_;
-  int threads_;
+  int readers_;
 
   std::optional<LineBlock> claimed_;
   std::uint64_t claimed_done_ = 0;

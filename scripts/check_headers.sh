@@ -2,19 +2,21 @@
 # Compiles every header alone, and twice in one file: it includes what it needs, and only once.
 #
 # usage: scripts/check_headers.sh [INCLUDE_FOLDER...]     CXX names the compiler, g++ by default
-# Without folders it asks the MPI compiler and pkg-config where MPI and the parallel HDF5 lie. Two headers at a time.
+# Without folders it asks the MPI compiler and pkg-config where MPI, the parallel HDF5 and Eigen lie. Two headers at a
+# time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ $# -eq 0 ]; then
-  found="$(mpicxx --showme:incdirs) $(pkg-config --cflags-only-I hdf5-openmpi | sed 's/-I//g')"
+  found="$(mpicxx --showme:incdirs) $(pkg-config --cflags-only-I hdf5-openmpi eigen3 | sed 's/-I//g')"
   read -r -a folders <<<"$found"
   set -- "${folders[@]}"
 fi
 options=(-std=c++20 -fsyntax-only -Wall -Wextra -Werror -I.)
 for folder in "$@"; do options+=(-isystem "$folder"); done
 
-mapfile -t headers < <(find base kernels integrator calibration mapping simulation mpi_driver tests -name '*.hpp' | sort)
+rooms=(base kernels integrator calibration mapping simulation mpi_driver benchmarks tests)
+mapfile -t headers < <(find "${rooms[@]}" -name '*.hpp' | sort)
 if [ ${#headers[@]} -eq 0 ]; then
   echo "check_headers: found no header" >&2
   exit 1

@@ -24,10 +24,11 @@ struct DeviceFrame {
 
 /// The blocks of a batch's chunks.
 struct DecodePlan {
-  std::vector<DeviceFrame> frames;          ///< [frames]; `chunk` is left to the caller
-  std::vector<std::uint32_t> block_starts;  ///< [blocks + 1] of each frame: where its blocks' LZ4 bytes begin, see there
-  std::uint32_t most_blocks = 0;            ///< of a frame
-  std::uint32_t largest_block = 0;          ///< decoded bytes
+  std::vector<DeviceFrame> frames;  ///< [frames]; `chunk` is left to the caller
+  std::vector<std::uint32_t>
+      block_starts;                 ///< [blocks + 1] of each frame: where its blocks' LZ4 bytes begin, see there
+  std::uint32_t most_blocks = 0;    ///< of a frame
+  std::uint32_t largest_block = 0;  ///< decoded bytes
 };
 
 /// Blocks smaller than this are left to the host: no detector writes them, and a frame would have too many.

@@ -86,8 +86,11 @@ std::uint32_t cycle_capacity(std::uint32_t cycles) { return std::max<std::uint32
 // Work-items that share the segments of a row in tile_product.cl: a row has some 60.
 constexpr std::uint32_t segment_lanes = 16;
 
-// Frames that share one reading of a tile: as many as fill 32 KiB of local memory, which every GPU has.
-std::uint32_t tile_group_frames(PixelType type) { return size_of(type) <= 2 ? 16 : 8; }
+// Frames that share one reading of a tile: as many as fill 32 KiB of local memory, which every GPU has. Half of that
+// for batches that would not fill it.
+std::uint32_t tile_group_frames(PixelType type, std::size_t frames) {
+  return size_of(type) <= 2 && frames > 8 ? 16 : 8;
+}
 
 // The matrix in tiles on the device, and the rows' sums of corrections in their order.
 struct DeviceTiles {
@@ -165,8 +168,8 @@ class OpenclEngine final : public Engine {
         slots_(batches_on_their_way) {
     if (batch_bytes_ == 0) {
       // Decoded frames, the same interleaved, and the encoded ones of each slot, which may be as large.
-      batch_bytes_ = std::min(runtime_.largest_buffer_bytes(),
-                              runtime_.info().memory_bytes / (2 * (2 + batches_on_their_way)));
+      batch_bytes_ =
+          std::min(runtime_.largest_buffer_bytes(), runtime_.info().memory_bytes / (2 * (2 + batches_on_their_way)));
     }
     by_tiles_ = options.product == Product::by_tiles || (options.product == Product::chosen && !runtime_.is_cpu());
     if (options.decoder == Decoder::device) host_sixteenths_ = 0;
@@ -262,8 +265,12 @@ class OpenclEngine final : public Engine {
 
   [[nodiscard]] std::span<std::byte> staging(std::size_t slot, std::size_t bytes) override {
     ANNULUS_EXPECT(slot < slots());
-    runtime_.grow_host_memory(slots_[slot].staging, bytes, "a batch of encoded frames");
-    return slots_[slot].staging.bytes();
+    HostMemory& memory = slots_[slot].staging;
+    // Compressed sizes vary, and page-locked memory takes its time: an eighth more than asked for serves the scan.
+    if (memory.bytes().size() < bytes) {
+      runtime_.grow_host_memory(memory, bytes + bytes / 8, "a batch of encoded frames");
+    }
+    return memory.bytes();
   }
 
   void submit(std::size_t slot, const EncodedBatch& batch, std::span<const double> monitor,
@@ -300,8 +307,8 @@ class OpenclEngine final : public Engine {
       for (std::size_t frame = 0; frame < frames; ++frame) {
         if (own.decoded_by[frame] != DecodedBy::device || failed[frame] == 0) continue;
         const auto of_frame = [&](std::span<float> all) { return all.empty() ? all : all.subspan(frame * rows, rows); };
-        status[frame] = judge(batch, frame,
-                              {of_frame(patterns.intensity), of_frame(patterns.sem), of_frame(patterns.std)});
+        status[frame] =
+            judge(batch, frame, {of_frame(patterns.intensity), of_frame(patterns.sem), of_frame(patterns.std)});
       }
     });
   }
@@ -359,17 +366,17 @@ class OpenclEngine final : public Engine {
     }
     if (tiles_->segments == 0) return;
     runtime_.grow(tile_sums_, std::uint64_t{4} * sizeof(double) * tiles_->segments, "the tiles' sums");
-    // The pixel type plays no part in these kernels.
-    runtime_.launch(tile_kernel("tile_totals", PixelType::u16), cl::NDRange(tiles_->slices * slice_pieces * 4),
-                    cl::NDRange(slice_pieces * 4), tiles_->slice_table, tiles_->slice_entries, tiles_->runs,
-                    tiles_->weights, tiles_->slots, tiles_->segment_pieces, tiles_->segment_places, normalisation_,
-                    dark_, variance_, tile_sums_);
-    runtime_.launch(tile_kernel("row_totals", PixelType::u16),
+    // Neither pixel type nor group play a part in these kernels.
+    runtime_.launch(tile_kernel("tile_totals", PixelType::u16, large_group_frames),
+                    cl::NDRange(tiles_->slices * slice_pieces * 4), cl::NDRange(slice_pieces * 4), tiles_->slice_table,
+                    tiles_->slice_entries, tiles_->runs, tiles_->weights, tiles_->slots, tiles_->segment_pieces,
+                    tiles_->segment_places, normalisation_, dark_, variance_, tile_sums_);
+    runtime_.launch(tile_kernel("row_totals", PixelType::u16, large_group_frames),
                     cl::NDRange(std::size_t{matrix_.rows} * segment_lanes * 4), cl::NDRange(segment_lanes * 4),
                     tiles_->row_segments, tile_sums_, tiles_->totals);
   }
 
-  [[nodiscard]] cl::Kernel tile_kernel(const char* name, PixelType type) {
+  [[nodiscard]] cl::Kernel tile_kernel(const char* name, PixelType type, std::uint32_t group_frames) {
     const int kind = visit_pixel_type(type, []<typename Pixel>() {
       return std::is_floating_point_v<Pixel> ? 2 : std::is_signed_v<Pixel> ? 1 : 0;
     });
@@ -377,7 +384,7 @@ class OpenclEngine final : public Engine {
         tile_product_source,
         fmt::format("-DPIXEL={} -DPIXEL_BYTES={} -DKIND={} -DGROUP_FRAMES={} -DVARIANCE={} -DPIECES={} -DRUN={} "
                     "-DTILE_RUNS={} -DSEGMENT_LANES={}{}",
-                    opencl_type(type), size_of(type), kind, tile_group_frames(type),
+                    opencl_type(type), size_of(type), kind, group_frames,
                     variance_define(error_model_, convention_, false), slice_pieces, run_pixels, tile_runs,
                     segment_lanes, rule_options(type, bad_pixels_)),
         name);
@@ -492,7 +499,7 @@ class OpenclEngine final : public Engine {
   }
 
   void enqueue_tiles(const DeviceFrames& part, const DeviceResults& results) {
-    const std::uint32_t group_frames = tile_group_frames(part.type);
+    const std::uint32_t group_frames = tile_group_frames(part.type, part.frames);
     const auto groups = static_cast<cl_uint>((part.frames + group_frames - 1) / group_frames);
     const auto frames = static_cast<cl_uint>(part.frames);
     const cl_uint rows = matrix_.rows;
@@ -500,13 +507,13 @@ class OpenclEngine final : public Engine {
     runtime_.grow(tile_sums_, 4 * sums * group_frames * sizeof(double), "the tiles' sums");
     runtime_.grow(has_removed_, sums, "the tiles' bad pixels");
     const std::size_t items = slice_pieces * group_frames / lane_frames;
-    runtime_.launch(tile_kernel("tile_sums", part.type), cl::NDRange(tiles_->slices * groups * items),
+    runtime_.launch(tile_kernel("tile_sums", part.type, group_frames), cl::NDRange(tiles_->slices * groups * items),
                     cl::NDRange(items), frames, static_cast<cl_uint>(part.stride), groups, tiles_->segments,
                     bad_pixels_.dummy, bad_pixels_.delta_dummy, tiles_->slice_table, tiles_->slice_entries,
                     tiles_->runs, tiles_->weights, tiles_->slots, tiles_->segment_pieces, tiles_->segment_places,
                     normalisation_, dark_, variance_, raw_, tile_sums_, has_removed_);
     const std::size_t row_items = std::size_t{segment_lanes} * group_frames;
-    runtime_.launch(tile_kernel("row_results", part.type), cl::NDRange(rows * row_items, groups),
+    runtime_.launch(tile_kernel("row_results", part.type, group_frames), cl::NDRange(rows * row_items, groups),
                     cl::NDRange(row_items, 1), frames, rows, tiles_->segments, tiles_->row_segments, tiles_->totals,
                     tile_sums_, has_removed_, results.monitor, results.intensity, results.sem, results.std);
   }
@@ -644,8 +651,8 @@ class OpenclEngine final : public Engine {
                   std::span(slot.status).subspan(first, frames.size()));
     for (std::size_t place = 0; place < on_host.size(); ++place) {
       const bool ok = slot.status[first + on_host[place]] == DecodeStatus::ok;
-      sources[on_host[place]] = ok ? slot.decoded.bytes().subspan(place * frame_bytes, frame_bytes)
-                                   : std::span<const std::byte>();
+      sources[on_host[place]] =
+          ok ? slot.decoded.bytes().subspan(place * frame_bytes, frame_bytes) : std::span<const std::byte>();
       if (ok && cannot[place] && !told_of_host_) {
         told_of_host_ = true;
         notes_.push_back(fmt::format(
@@ -665,7 +672,8 @@ class OpenclEngine final : public Engine {
 #pragma omp parallel for schedule(dynamic) num_threads(threads_)
     for (std::size_t place = 0; place < chosen.size(); ++place) {
       try {
-        status[chosen[place]] = decode(frames[chosen[place]], element_size, out.subspan(place * frame_bytes, frame_bytes));
+        status[chosen[place]] =
+            decode(frames[chosen[place]], element_size, out.subspan(place * frame_bytes, frame_bytes));
       } catch (...) {
 #pragma omp critical
         failure = std::current_exception();
@@ -758,9 +766,8 @@ class OpenclEngine final : public Engine {
     }
     if (!any) return;
     const std::size_t buffer_bytes = decode_buffer_bytes(plan.largest_block);
-    const auto kernel =
-        runtime_.kernel(decode_source, fmt::format("-DLANES={} -DELEMENT={}", decode_lanes, size_of(decoded.type)),
-                        "decode_blocks");
+    const auto kernel = runtime_.kernel(
+        decode_source, fmt::format("-DLANES={} -DELEMENT={}", decode_lanes, size_of(decoded.type)), "decode_blocks");
     runtime_.launch(kernel, cl::NDRange(std::size_t{plan.most_blocks} * decode_lanes, decoded.frames),
                     cl::NDRange(decode_lanes, 1), slot.encoded, slot.frame_table, slot.block_starts,
                     static_cast<cl_uint>(decoded.pixels), static_cast<cl_ulong>(decoded.stride_bytes()), raw_,
@@ -798,7 +805,8 @@ class OpenclEngine final : public Engine {
   // The second batch of some size that the device can decode: the first compiles kernels and touches memory.
   [[nodiscard]] bool is_to_be_measured(const DecodePlan& plan) {
     if (host_sixteenths_) return false;
-    const auto for_device = std::ranges::count_if(plan.frames, [](const DeviceFrame& frame) { return frame.blocks > 0; });
+    const auto for_device =
+        std::ranges::count_if(plan.frames, [](const DeviceFrame& frame) { return frame.blocks > 0; });
     return for_device == std::ssize(plan.frames) && for_device >= 4 && ++batches_seen_ > 1;
   }
 
@@ -855,11 +863,11 @@ class OpenclEngine final : public Engine {
   Buffer key_offsets_;    ///< ulong [rows + 1], for quantiles
   std::uint64_t keys_per_frame_ = 0;
   // Of the largest batch so far.
-  Buffer raw_;          ///< [frames, stride of DeviceFrames]
-  Buffer interleaved_;  ///< [groups, pixels, frames of a group]
-  Buffer keys_;         ///< ulong [frames, keys_per_frame_]
-  Buffer tile_sums_;    ///< double [4, groups, segments, frames of a group]
-  Buffer has_removed_;  ///< uchar [groups, segments]
+  Buffer raw_;                 ///< [frames, stride of DeviceFrames]
+  Buffer interleaved_;         ///< [groups, pixels, frames of a group]
+  Buffer keys_;                ///< ulong [frames, keys_per_frame_]
+  Buffer tile_sums_;           ///< double [4, groups, segments, frames of a group]
+  Buffer has_removed_;         ///< uchar [groups, segments]
   DeviceResults own_results_;  ///< of integrate()
   std::vector<Slot> slots_;
 };

@@ -211,7 +211,7 @@ class Runtime {
   cl::CommandQueue queue_;
   cl::CommandQueue upload_queue_;
   cl::CommandQueue download_queue_;
-  cl::CommandQueue mapping_queue_;  ///< for memory that is mapped while others work
+  cl::CommandQueue mapping_queue_;               ///< for memory that is mapped while others work
   std::map<std::string, cl::Program> programs_;  ///< by source name and options
 };
 

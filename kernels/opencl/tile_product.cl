@@ -29,6 +29,9 @@
 #define ITEMS (PIECES * LANES)
 #define TILE_PIXELS (TILE_RUNS * RUN)
 #define VECTOR_PIXELS (16 / PIXEL_BYTES)
+// A pixel's place in local memory, in groups of frames: one left out after each vector, so that the work-items that
+// bring in the vectors of several runs write to different banks.
+#define PLACE(slot) ((slot) + (slot) / VECTOR_PIXELS)
 
 // Exact. A device converts 32-bit integers to float64 at a fraction of the rate at which it adds: here the integer
 // becomes the last bits of 2^52, which is taken away again (2^31 more where it is signed).
@@ -40,6 +43,16 @@ double exact(PIXEL value) {
 #else
   return (double)value;
 #endif
+}
+
+double4 exact4(PIXEL4 counts) {
+  return (double4)(exact(counts.x), exact(counts.y), exact(counts.z), exact(counts.w));
+}
+
+// The Poisson variance of counts; selected, which is cheaper than a maximum in float64.
+double4 at_least_one(PIXEL4 counts, double4 values) {
+  return (double4)(counts.x < (PIXEL)1 ? 1.0 : values.x, counts.y < (PIXEL)1 ? 1.0 : values.y,
+                   counts.z < (PIXEL)1 ? 1.0 : values.z, counts.w < (PIXEL)1 ? 1.0 : values.w);
 }
 
 // The rules of kernels/bad_pixels.hpp.
@@ -101,13 +114,14 @@ void store_segments(__local const double* pieces, uint frames, uint segments, __
 //                 1), and, where has_removed is set, removed norm and removed square
 // has_removed     [groups, all_segments] overwritten: whether the segment's tile has a bad pixel in the group
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void tile_sums(
-    uint frames, uint stride, uint groups, uint all_segments, double dummy, double delta_dummy, __global const uint4* slices,
-    __global const ulong* slice_entries, __global const uint* tile_runs, __global const float* weights,
-    __global const ushort* slots, __global const uint* segment_pieces, __global const uint* segment_places,
-    __global const float* normalisation, __global const float* dark, __global const float* variance_image,
-    __global const PIXEL* raw, __global double* sums, __global uchar* has_removed) {
-  // The tile's counts, [TILE_PIXELS, GROUP_FRAMES]; afterwards the pieces' sums.
-  __local double4 memory[TILE_PIXELS * GROUP_FRAMES * PIXEL_BYTES / 32];
+    uint frames, uint stride, uint groups, uint all_segments, double dummy, double delta_dummy,
+    __global const uint4* slices, __global const ulong* slice_entries, __global const uint* tile_runs,
+    __global const float* weights, __global const ushort* slots, __global const uint* segment_pieces,
+    __global const uint* segment_places, __global const float* normalisation, __global const float* dark,
+    __global const float* variance_image, __global const PIXEL* raw, __global double* sums,
+    __global uchar* has_removed) {
+  // The tile's counts, [PLACE(TILE_PIXELS), GROUP_FRAMES]; afterwards the pieces' sums.
+  __local double4 memory[PLACE(TILE_PIXELS) * GROUP_FRAMES * PIXEL_BYTES / 32];
   __local int any_bad;
   __local PIXEL* tile = (__local PIXEL*)memory;
   __local double* pieces = (__local double*)memory;
@@ -133,8 +147,8 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void tile_sums(
     values.vector = *(__global const uint4*)(raw + (size_t)frame * stride + runs[first / RUN] + first % RUN);
 #pragma unroll
     for (uint pixel = 0; pixel < VECTOR_PIXELS; ++pixel) {
-      bad = bad || is_bad(values.pixels[pixel], dummy, delta_dummy);
-      tile[(first + pixel) * GROUP_FRAMES + place_of_frame] = values.pixels[pixel];
+      bad |= is_bad(values.pixels[pixel], dummy, delta_dummy);
+      tile[PLACE(first + pixel) * GROUP_FRAMES + place_of_frame] = values.pixels[pixel];
     }
   }
   if (bad) any_bad = 1;
@@ -155,31 +169,24 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void tile_sums(
 #pragma unroll 4
     for (uint entry = 0; entry < length; ++entry) {
       const double weight = piece_weights[entry * PIECES];
-      const PIXEL4 counts = counts_of[piece_slots[entry * PIECES] * LANES];
-      const double4 values = (double4)(exact(counts.x), exact(counts.y), exact(counts.z), exact(counts.w));
+      const PIXEL4 counts = counts_of[PLACE((uint)piece_slots[entry * PIECES]) * LANES];
+      const double4 values = exact4(counts);
       signal = fma((double4)weight, values, signal);
 #if VARIANCE == 2
-#if KIND == 2
-      const double4 least_one = fmax(values, 1.0);
-#else
-      const PIXEL4 at_least = max(counts, (PIXEL4)1);
-      const double4 least_one =
-          (double4)(exact(at_least.x), exact(at_least.y), exact(at_least.z), exact(at_least.w));
-#endif
-      variance = fma((double4)(weight * weight), least_one, variance);
+      variance = fma((double4)(weight * weight), at_least_one(counts, values), variance);
 #endif
     }
   } else {
     for (uint entry = 0; entry < length; ++entry) {
       const double weight = piece_weights[entry * PIECES];
       const uint slot = piece_slots[entry * PIECES];
-      const PIXEL4 counts = counts_of[slot * LANES];
+      const PIXEL4 counts = counts_of[PLACE(slot) * LANES];
+      double4 values = exact4(counts);
+#if VARIANCE == 2
+      double4 counts_variance = at_least_one(counts, values);
+#endif
       const long4 is_out = -(long4)(is_bad(counts.x, dummy, delta_dummy), is_bad(counts.y, dummy, delta_dummy),
                                     is_bad(counts.z, dummy, delta_dummy), is_bad(counts.w, dummy, delta_dummy));
-      double4 values = (double4)(exact(counts.x), exact(counts.y), exact(counts.z), exact(counts.w));
-#if VARIANCE == 2
-      double4 least_one = fmax(values, 1.0);
-#endif
       if (any(is_out)) {
         // A bad pixel counts as its dark, which the total dark takes away again. Its norm is summed in the order of the
         // total, so that a bin without a good pixel is left with exactly 0.
@@ -189,15 +196,15 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void tile_sums(
         removed_square = fma((double4)share, select((double4)0.0, (double4)share, is_out), removed_square);
         values = select(values, (double4)(dark != 0 ? (double)dark[pixel] : 0.0), is_out);
 #if VARIANCE == 1
-        variance = fma((double4)(weight * weight), select((double4)0.0, (double4)variance_image[pixel], is_out),
-                       variance);
+        variance =
+            fma((double4)(weight * weight), select((double4)0.0, (double4)variance_image[pixel], is_out), variance);
 #elif VARIANCE == 2
-        least_one = select(least_one, (double4)0.0, is_out);
+        counts_variance = select(counts_variance, (double4)0.0, is_out);
 #endif
       }
       signal = fma((double4)weight, values, signal);
 #if VARIANCE == 2
-      variance = fma((double4)(weight * weight), least_one, variance);
+      variance = fma((double4)(weight * weight), counts_variance, variance);
 #endif
     }
   }

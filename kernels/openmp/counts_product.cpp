@@ -42,26 +42,29 @@ template class PagedArray<double>;
 template class PagedArray<std::uint16_t>;
 
 void CountSums::reset(std::size_t bins) {
+  for (const std::uint32_t place : touched_) removed_[place] = {};
+  touched_.clear();
+  if (bins != bins_) removed_.clear();
   bins_ = bins;
   sums_.resize((bins + 1) * bin_stride);
-  removed_.clear();
+}
+
+void CountSums::remove(std::size_t place, const Removed& part) {
+  if (removed_.empty()) removed_.resize(bins_ * lane_count);
+  Removed& sum = removed_[place];
+  if (sum.entries == 0) touched_.push_back(static_cast<std::uint32_t>(place));
+  sum.normalisation += part.normalisation;
+  sum.dark += part.dark;
+  sum.square += part.square;
+  sum.variance += part.variance;
+  sum.entries += part.entries;
 }
 
 void CountSums::add(const CountSums& other) {
   double* to = sums_.data();
   const double* from = other.sums_.data();
   for (std::size_t place = 0; place < sums_.size(); ++place) to[place] += from[place];
-  if (other.removed_.empty()) return;
-  removed_.resize(other.removed_.size());
-  for (std::size_t place = 0; place < removed_.size(); ++place) {
-    Removed& sum = removed_[place];
-    const Removed& part = other.removed_[place];
-    sum.normalisation += part.normalisation;
-    sum.dark += part.dark;
-    sum.square += part.square;
-    sum.variance += part.variance;
-    sum.entries += part.entries;
-  }
+  for (const std::uint32_t place : other.touched_) remove(place, other.removed_[place]);
 }
 
 CountsProduct::Scratch::Scratch() : lane_(std::make_unique<LaneScratch>()) {
@@ -120,7 +123,11 @@ void CountsProduct::add(std::span<FrameLane> lanes, std::size_t tile, std::size_
 
     const bool poisson = corrections.moments == PairMoments::poisson;
     for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-      for (const SinglePixel& single : scratch.singles_[lane]) {
+      const std::span<const SinglePixel> singles = scratch.singles_[lane];
+      for (std::size_t index = 0; index < singles.size(); ++index) {
+        const SinglePixel& single = singles[index];
+        // They lie far apart: each one's weights are another line of memory.
+        if (index + 8 < singles.size()) __builtin_prefetch(part.weights + singles[index + 8].pixel);
         const std::size_t pixel = first_pixel + single.pixel;
         part.for_each_weight(single.pixel, [&](std::size_t bin, float weight) {
           double* place = sums.sums() + bin * bin_stride + lane;
@@ -132,15 +139,11 @@ void CountsProduct::add(std::span<FrameLane> lanes, std::size_t tile, std::size_
             return;
           }
           if (poisson) place[lane_count] -= product_variance;
-          CountSums::Removed& removed = sums.remove(bin, lane);
           const double share = static_cast<double>(weight) * corrections.normalisation[pixel];
-          ++removed.entries;
-          removed.normalisation += share;
-          removed.square += share * share;
-          if (!corrections.dark.empty()) removed.dark += static_cast<double>(weight) * corrections.dark[pixel];
-          if (!corrections.variance.empty()) {
-            removed.variance += static_cast<double>(weight) * weight * corrections.variance[pixel];
-          }
+          const auto of = [&](std::span<const float> image) { return image.empty() ? 0.0 : double{image[pixel]}; };
+          sums.remove(bin, lane,
+                      {share, weight * of(corrections.dark), share * share,
+                       static_cast<double>(weight) * weight * of(corrections.variance), 1});
         });
       }
     }

@@ -68,17 +68,18 @@ class CountSums {
   }
   /// Null when no pixel was bad.
   [[nodiscard]] const Removed* removed(std::size_t bin, std::size_t lane) const {
-    return removed_.empty() ? nullptr : &removed_[bin * lane_count + lane];
+    return touched_.empty() ? nullptr : &removed_[bin * lane_count + lane];
   }
-  [[nodiscard]] Removed& remove(std::size_t bin, std::size_t lane) {
-    if (removed_.empty()) removed_.resize(bins_ * lane_count);
-    return removed_[bin * lane_count + lane];
-  }
+  /// Takes one weight's part out of a bin.
+  void remove(std::size_t bin, std::size_t lane, const Removed& part) { remove(bin * lane_count + lane, part); }
 
  private:
+  void remove(std::size_t place, const Removed& part);
+
   std::size_t bins_ = 0;
   PagedArray<double> sums_;
-  std::vector<Removed> removed_;  // [bins, lanes] or empty
+  std::vector<Removed> removed_;        // [bins, lanes] or, as long as no pixel was bad, empty
+  std::vector<std::uint32_t> touched_;  // places of removed_ that are not zero: mostly few
 };
 
 class CountsProduct {

@@ -63,9 +63,10 @@ class FrameLane {
   Piece read_typed(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules, std::size_t first,
                    LaneScratch& scratch, std::uint16_t* out, std::vector<SinglePixel>& singles);
   /// Decodes the next blocks, `pixels` pixels in all; null when all of them that are not 0 went to `singles`.
+  /// `more_singles` tells whether there may be some among the others.
   template <typename Pixel>
   const Pixel* decode(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules, std::size_t first,
-                      LaneScratch& scratch, Pixel* out, std::vector<SinglePixel>& singles);
+                      LaneScratch& scratch, Pixel* out, std::vector<SinglePixel>& singles, bool& more_singles);
 
   PixelType type_ = PixelType::u16;
   SimdPath path_ = SimdPath::plain;

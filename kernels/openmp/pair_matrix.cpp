@@ -1,7 +1,6 @@
 #include "kernels/openmp/pair_matrix.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 namespace annulus::kernels::openmp {
 namespace {
@@ -18,8 +17,8 @@ struct TileSlots {
   std::vector<std::uint16_t> pixels;
   std::vector<float> first;
   std::vector<float> second;
-  std::vector<std::uint32_t> pixel_slots;
-  std::vector<std::uint32_t> slots;
+  std::vector<PixelWeights> weights;
+  std::vector<FurtherWeights> further;
 
   void add(std::uint16_t pixel, float first_weight, float second_weight) {
     pixels.push_back(pixel);
@@ -37,7 +36,6 @@ struct Slot {
   std::uint16_t pixel;
   float first;
   float second;
-  std::uint32_t place = 0;  ///< in the tile
 };
 
 /// The tile's entries, by pixel and then by bin.
@@ -72,49 +70,55 @@ TileSlots build_tile(const TiledMatrix& matrix, std::size_t index) {
     const Entry& one = entries[entry];
     const bool paired =
         entry + 1 < entries.size() && entries[entry + 1].pixel == one.pixel && entries[entry + 1].bin == one.bin + 1;
-    slots.push_back({one.bin, one.pixel, one.weight, paired ? entries[entry + 1].weight : 0.0F, 0});
+    slots.push_back({one.bin, one.pixel, one.weight, paired ? entries[entry + 1].weight : 0.0F});
     if (paired) ++entry;
   }
-  std::ranges::stable_sort(slots, {}, &Slot::bin);  // within a bin they stay in the order of their pixels
 
   TileSlots tile;
-  tile.pixel_slots.assign(pair_tile_pixels + 1, 0);
+  tile.weights.resize(pair_tile_pixels);
+  for (std::size_t slot = 0; slot < slots.size(); ++slot) {  // still by pixel
+    const PixelWeights both{slots[slot].bin, 0, slots[slot].first, slots[slot].second};
+    PixelWeights& first = tile.weights[slots[slot].pixel];
+    if (slot > 0 && slots[slot - 1].pixel == slots[slot].pixel) {
+      first.more = 1;
+      tile.further.push_back({slots[slot].pixel, both});
+    } else {
+      first = both;
+    }
+  }
+  std::ranges::stable_sort(slots, {}, &Slot::bin);  // within a bin they stay in the order of their pixels
   tile.pixels.reserve(slots.size() * 5 / 4);
   tile.first.reserve(slots.size() * 5 / 4);
   tile.second.reserve(slots.size() * 5 / 4);
   for (std::size_t slot = 0; slot < slots.size(); ++slot) {
     if (slot == 0 || slots[slot].bin != slots[slot - 1].bin) tile.fill_group();
     if (tile.pixels.size() % slots_per_group == 0) tile.bins.push_back(slots[slot].bin);
-    ++tile.pixel_slots[slots[slot].pixel + std::size_t{1}];
-    slots[slot].place = static_cast<std::uint32_t>(tile.pixels.size());
     tile.add(slots[slot].pixel, slots[slot].first, slots[slot].second);
   }
   tile.fill_group();
-
-  std::partial_sum(tile.pixel_slots.begin(), tile.pixel_slots.end(), tile.pixel_slots.begin());
-  std::vector<std::uint32_t> next(tile.pixel_slots.begin(), tile.pixel_slots.end() - 1);
-  tile.slots.resize(tile.pixels.size());
-  for (const Slot& slot : slots) tile.slots[next[slot.pixel]++] = slot.place;
   return tile;
 }
 
 }  // namespace
 
-PairMatrix::PairMatrix(const TiledMatrix& matrix, int threads) : offsets_{0} {
+PairMatrix::PairMatrix(const TiledMatrix& matrix, int threads) : offsets_{0}, further_offsets_{0} {
   constexpr std::size_t parts = pair_tile_pixels / tile_pixels;
   std::vector<TileSlots> tiles((matrix.tiles() + parts - 1) / parts);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
   for (std::size_t index = 0; index < tiles.size(); ++index) tiles[index] = build_tile(matrix, index);
 
-  for (const TileSlots& tile : tiles) offsets_.push_back(offsets_.back() + tile.bins.size());
+  for (const TileSlots& tile : tiles) {
+    offsets_.push_back(offsets_.back() + tile.bins.size());
+    further_offsets_.push_back(further_offsets_.back() + tile.further.size());
+  }
   bins_.resize(offsets_.back());
   pixels_.resize(offsets_.back() * slots_per_group);
   first_.resize(pixels_.size());
   second_.resize(pixels_.size());
-  slots_.resize(pixels_.size());
   first_squares_.resize(bins_.size());
   second_squares_.resize(bins_.size());
-  pixel_slots_.resize(tiles.size() * (pair_tile_pixels + 1));
+  weights_.resize(tiles.size() * pair_tile_pixels);
+  further_.resize(further_offsets_.back());
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (std::size_t index = 0; index < tiles.size(); ++index) {
     const TileSlots& tile = tiles[index];
@@ -124,9 +128,8 @@ PairMatrix::PairMatrix(const TiledMatrix& matrix, int threads) : offsets_{0} {
     std::ranges::copy(tile.pixels, pixels_.begin() + slot);
     std::ranges::copy(tile.first, first_.begin() + slot);
     std::ranges::copy(tile.second, second_.begin() + slot);
-    std::ranges::copy(tile.slots, slots_.begin() + slot);
-    std::ranges::copy(tile.pixel_slots,
-                      pixel_slots_.begin() + static_cast<std::ptrdiff_t>(index * (pair_tile_pixels + 1)));
+    std::ranges::copy(tile.weights, weights_.begin() + static_cast<std::ptrdiff_t>(index * pair_tile_pixels));
+    std::ranges::copy(tile.further, further_.begin() + static_cast<std::ptrdiff_t>(further_offsets_[index]));
     for (std::size_t number = 0; number < tile.bins.size(); ++number) {
       float first = 0.0F;
       float second = 0.0F;
@@ -141,9 +144,10 @@ PairMatrix::PairMatrix(const TiledMatrix& matrix, int threads) : offsets_{0} {
 }
 
 std::uint64_t PairMatrix::bytes() const {
-  const auto size_of = [](const auto& values) { return values.size() * sizeof values[0]; };
+  const auto size_of = [](const auto& values) { return values.size() * sizeof(values[0]); };
   return size_of(offsets_) + size_of(bins_) + size_of(pixels_) + size_of(first_) + size_of(second_) +
-         size_of(first_squares_) + size_of(second_squares_) + size_of(pixel_slots_) + size_of(slots_);
+         size_of(first_squares_) + size_of(second_squares_) + size_of(weights_) + size_of(further_offsets_) +
+         size_of(further_);
 }
 
 }  // namespace annulus::kernels::openmp

@@ -5,6 +5,7 @@
 // group's sums stay in registers, and no branch depends on the data.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -20,6 +21,18 @@ inline constexpr std::size_t pair_tile_pixels = 4 * tile_pixels;
 
 inline constexpr std::size_t slots_per_group = 8;
 
+/// What one slot says, found by its pixel.
+struct PixelWeights {
+  std::uint32_t bin = 0;
+  std::uint32_t more = 0;  ///< 1 = the pixel has further slots
+  float first = 0.0F;
+  float second = 0.0F;
+};
+struct FurtherWeights {
+  std::uint32_t pixel = 0;  ///< counted from the tile's first
+  PixelWeights weights;
+};
+
 class PairMatrix {
  public:
   PairMatrix() = default;
@@ -28,37 +41,42 @@ class PairMatrix {
 
   /// The slots of one tile: groups ascend by first bin, within a bin slots ascend by pixel.
   struct Tile {
-    std::span<const std::uint32_t> bins;  ///< [groups] first of the two bins
-    const std::uint16_t* pixels;          ///< [groups, slots_per_group] counted from the tile's first
-    const float* first;                   ///< [groups, slots_per_group] weight in the first bin
-    const float* second;                  ///< [groups, slots_per_group] weight in the bin behind it
-    const float* first_squares;           ///< [groups] sum of the squares of `first`, in the order of the product
-    const float* second_squares;          ///< [groups]
-    const std::uint32_t* pixel_slots;     ///< [pair_tile_pixels + 1] where each pixel's slots begin in `slots`
-    const std::uint32_t* slots;           ///< numbers of slots within the tile, pixel by pixel
+    std::span<const std::uint32_t> bins;      ///< [groups] first of the two bins
+    const std::uint16_t* pixels;              ///< [groups, slots_per_group] counted from the tile's first
+    const float* first;                       ///< [groups, slots_per_group] weight in the first bin
+    const float* second;                      ///< [groups, slots_per_group] weight in the bin behind it
+    const float* first_squares;               ///< [groups] sum of the squares of `first`, in the order of the product
+    const float* second_squares;              ///< [groups]
+    const PixelWeights* weights;              ///< [pair_tile_pixels] the first slot of each pixel
+    std::span<const FurtherWeights> further;  ///< those of pixels with more, by pixel
 
     /// Calls visit(bin, weight) for each weight of a pixel that is not 0.
     template <typename Visit>
     void for_each_weight(std::size_t pixel, Visit&& visit) const {
-      for (std::uint32_t place = pixel_slots[pixel]; place < pixel_slots[pixel + 1]; ++place) {
-        const std::uint32_t slot = slots[place];
-        const std::uint32_t bin = bins[slot / slots_per_group];
-        if (first[slot] != 0.0F) visit(bin, first[slot]);
-        if (second[slot] != 0.0F) visit(bin + 1, second[slot]);
+      const auto visit_both = [&](const PixelWeights& both) {
+        if (both.first != 0.0F) visit(both.bin, both.first);
+        if (both.second != 0.0F) visit(both.bin + 1, both.second);
+      };
+      visit_both(weights[pixel]);
+      if (weights[pixel].more == 0) return;
+      for (auto next = std::ranges::lower_bound(further, pixel, {}, &FurtherWeights::pixel);
+           next != further.end() && next->pixel == pixel; ++next) {
+        visit_both(next->weights);
       }
     }
   };
   [[nodiscard]] Tile tile(std::size_t index) const {
     const std::size_t begin = offsets_[index];
     const std::size_t slot = begin * slots_per_group;
-    return {std::span(bins_).subspan(begin, offsets_[index + 1] - begin),
-            pixels_.data() + slot,
-            first_.data() + slot,
-            second_.data() + slot,
-            first_squares_.data() + begin,
-            second_squares_.data() + begin,
-            pixel_slots_.data() + index * (pair_tile_pixels + 1),
-            slots_.data() + slot};
+    return {
+        std::span(bins_).subspan(begin, offsets_[index + 1] - begin),
+        pixels_.data() + slot,
+        first_.data() + slot,
+        second_.data() + slot,
+        first_squares_.data() + begin,
+        second_squares_.data() + begin,
+        weights_.data() + index * pair_tile_pixels,
+        std::span(further_).subspan(further_offsets_[index], further_offsets_[index + 1] - further_offsets_[index])};
   }
   [[nodiscard]] std::size_t tiles() const { return offsets_.empty() ? 0 : offsets_.size() - 1; }
   [[nodiscard]] std::size_t slots() const { return pixels_.size(); }
@@ -72,8 +90,9 @@ class PairMatrix {
   std::vector<float> second_;
   std::vector<float> first_squares_;
   std::vector<float> second_squares_;
-  std::vector<std::uint32_t> pixel_slots_;  // [tiles, pair_tile_pixels + 1]
-  std::vector<std::uint32_t> slots_;        // as many as pixels_; those that fill up groups are in no pixel's list
+  std::vector<PixelWeights> weights_;           // [tiles, pair_tile_pixels]
+  std::vector<std::uint64_t> further_offsets_;  // [tiles + 1]
+  std::vector<FurtherWeights> further_;
 };
 
 }  // namespace annulus::kernels::openmp

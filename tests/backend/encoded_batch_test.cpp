@@ -162,8 +162,8 @@ TEST_P(EncodedBatchTest, FramesOfEveryTypeAndBlockSizeGiveTheNumbersOfDecodedOne
     const std::size_t group = 8 * size_of(type);
     std::vector<Bytes> chunks;
     std::vector<Bytes> frames;
-    for (const std::size_t block_bytes : {std::size_t{0}, 125 * group, 130 * group, std::size_t{16384}, std::size_t{1}
-                                          << 20, group}) {
+    for (const std::size_t block_bytes :
+         {std::size_t{0}, 125 * group, 130 * group, std::size_t{16384}, std::size_t{1} << 20, group}) {
       frames.push_back(make_frame(type, pixels_, static_cast<unsigned>(chunks.size() + 1)));
       chunks.push_back(annulus::fuzz::encode_by_definition(frames.back(), size_of(type), block_bytes));
     }
@@ -185,7 +185,9 @@ TEST_P(EncodedBatchTest, FramesOfEveryTypeAndBlockSizeGiveTheNumbersOfDecodedOne
 TEST_P(EncodedBatchTest, SequencesOfAnyLengthAndOffsetAreDecoded) {
   const auto tested = engine(61, 83);
   std::mt19937 random(11);
-  const auto below = [&](std::size_t limit) { return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random); };
+  const auto below = [&](std::size_t limit) {
+    return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random);
+  };
   constexpr std::size_t element_size = 2;
   const std::size_t shuffled = pixels_ * element_size / 16 * 16;
   for (int round = 0; round < 8; ++round) {
@@ -248,7 +250,9 @@ TEST_P(EncodedBatchTest, DamagedChunksGetTheDecodersVerdictAndHarmNoOther) {
   const Bytes whole = encode_bslz4(frame, 2);
   const Result expected_whole = integrate(*tested, PixelType::u16, frame, 1.0);
   std::mt19937 random(3);
-  const auto below = [&](std::size_t limit) { return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random); };
+  const auto below = [&](std::size_t limit) {
+    return std::uniform_int_distribution<std::size_t>(0, limit - 1)(random);
+  };
   std::array<std::size_t, 4> verdicts{};
   for (int round = 0; round < 12; ++round) {
     std::vector<Bytes> chunks;
@@ -349,13 +353,13 @@ TEST_P(EncodedBatchTest, ABatchLargerThanTheDeviceGoesInParts) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Backends, EncodedBatchTest,
-    ::testing::Values(Contender{"reference", Backend::reference, {}}, Contender{"openmp", Backend::openmp, {}},
-                      Contender{"opencl", Backend::opencl, {}},
-                      Contender{"opencl_as_a_gpu",
-                                Backend::opencl,
-                                {0, opencl::Decoder::device, opencl::Product::by_tiles}}),
-    [](const auto& contender) { return std::string(contender.param.name); });
+INSTANTIATE_TEST_SUITE_P(Backends, EncodedBatchTest,
+                         ::testing::Values(Contender{"reference", Backend::reference, {}},
+                                           Contender{"openmp", Backend::openmp, {}},
+                                           Contender{"opencl", Backend::opencl, {}},
+                                           Contender{"opencl_as_a_gpu",
+                                                     Backend::opencl,
+                                                     {0, opencl::Decoder::device, opencl::Product::by_tiles}}),
+                         [](const auto& contender) { return std::string(contender.param.name); });
 
 }  // namespace

@@ -182,8 +182,8 @@ TEST_F(TileProductTest, ABinWithoutAGoodPixelIsZero) {
   corrections.error_model = ErrorModel::poisson;
   tested->set_corrections(corrections);
   const std::vector<std::uint16_t> values(pixels, 65535);
-  const Result found =
-      integrate(*tested, {reinterpret_cast<const std::byte*>(values.data()), PixelType::u16, 1, pixels}, spec.bins, true);
+  const Result found = integrate(
+      *tested, {reinterpret_cast<const std::byte*>(values.data()), PixelType::u16, 1, pixels}, spec.bins, true);
   EXPECT_EQ(found.intensity, std::vector<float>(spec.bins, 0.0F));
   EXPECT_EQ(found.sem, std::vector<float>(spec.bins, 0.0F));
   EXPECT_EQ(found.std, std::vector<float>(spec.bins, 0.0F));

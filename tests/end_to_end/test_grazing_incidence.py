@@ -122,7 +122,8 @@ class GrazingIncidence(common.TestCase):
 
     def test_profile_over_the_azimuth_takes_a_range_of_the_other_axis(self):
         output = self.scratch / "profile.h5"
-        common.run("integrate", "-p", self.poni, "-m", self.mask_file, "-o", output, "--split", "no", "-c", 34, "--unit",
+        common.run("integrate", "-p", self.poni, "-m", self.mask_file, "-o", output, "--split", "no", "-c", 34,
+                   "--unit",
                    "chi_deg", "--radial-range", -170, 170, "--azimuthal-unit", "2th_deg", "--azimuth-range", 5, 8,
                    self.scan.master)
         integrator = pyFAI.load(str(self.poni))

@@ -34,7 +34,8 @@ class Memory(unittest.TestCase):
         file, poni = self.folder / f"{name}.h5", self.folder / f"{name}.poni"
         frame = numpy.random.default_rng(1).poisson(2.0, (rows, columns)).astype(dtype)
         with h5py.File(file, "w") as output:
-            dataset = output.create_dataset("/entry/data/data", (frames, rows, columns), dtype, chunks=(1, rows, columns),
+            dataset = output.create_dataset("/entry/data/data", (frames, rows, columns), dtype,
+                                            chunks=(1, rows, columns),
                                             compression=hdf5plugin.Bitshuffle())
             dataset[0] = frame
             _, chunk = dataset.id.read_direct_chunk((0, 0, 0))
@@ -45,7 +46,8 @@ class Memory(unittest.TestCase):
 
     def told_and_taken(self, file, poni, slow, fast, *more, ranks=0):
         """MB a rank: what the dry run tells, and what the run then took."""
-        options = ["map", "-p", poni, "-r", slow, "-t", fast, "-o", self.folder / "volume.h5", "--overwrite", "--backend",
+        options = ["map", "-p", poni, "-r", slow, "-t", fast, "-o", self.folder / "volume.h5", "--overwrite",
+                   "--backend",
                    "openmp", *more]
         told = common.run(*options, "--dry-run", file, ranks=ranks).stdout
         done = common.run(*options, file, ranks=ranks).stdout
@@ -68,7 +70,8 @@ class Memory(unittest.TestCase):
     def test_every_way_of_integrating_stays_below(self):
         file, poni = self.scan("scan", 64, 1062, 1028, "u4", "Eiger2CdTe_1M")
         for more in (["--split", "full", "--npt-azim", 90, "--error-model", "poisson"], ["--sigma-clip", 5],
-                     ["--error-model", "azimuthal"], ["--split", "no", "--std", "-c", 5000, "--error-model", "poisson"]):
+                     ["--error-model", "azimuthal"], ["--split", "no", "--std", "-c", 5000, "--error-model",
+                                                         "poisson"]):
             with self.subTest(more=more):
                 told, peak = self.told_and_taken(file, poni, 2, 32, *more, "--threads", 2)
                 self.assertLess(peak, told)

@@ -15,15 +15,16 @@ struct Peak {
 };
 
 /// Pixels of a sector: 12 pixels long, at places that a ring at an angle to the grid gives them.
-Peak sector(simulation::Random& random, double place, double sigma, double amplitude, double background, double slope) {
-  const simulation::PoissonSampler poisson;
+Peak sector(simulation::Random& random, const simulation::PoissonSampler& poisson, double place, double sigma,
+            double amplitude, double background, double slope) {
   Peak peak;
   for (int along = 0; along < 12; ++along) {
     for (int across = -6; across <= 6; ++across) {
       const double x = across + 0.083 * along - 0.5;
       const double t = (x - place) / sigma;
       peak.x.push_back(static_cast<float>(x));
-      peak.counts.push_back(static_cast<float>(poisson(random, amplitude * std::exp(-0.5 * t * t) + background + slope * x)));
+      peak.counts.push_back(
+          static_cast<float>(poisson(random, amplitude * std::exp(-0.5 * t * t) + background + slope * x)));
     }
   }
   return peak;
@@ -38,10 +39,11 @@ struct Statistics {
 
 Statistics repeat(double amplitude, double background, double slope, int repeats) {
   simulation::Random random(7, static_cast<std::uint64_t>(amplitude));
+  const simulation::PoissonSampler poisson;
   Statistics statistics;
   for (int repeat = 0; repeat < repeats; ++repeat) {
     const double place = random.uniform() - 0.5;
-    const Peak peak = sector(random, place, 1.3, amplitude, background, slope);
+    const Peak peak = sector(random, poisson, place, 1.3, amplitude, background, slope);
     const PeakFit fit = fit_peak({peak.x, peak.counts, {}, {}, {}}, 0.0, 1.2, true);
     if (!fit.good) continue;
     const double pull = (fit.place - place) / fit.place_error;
@@ -90,9 +92,10 @@ TEST(CalibrationPeak, ErrorsAreThoseOfCountingOnFaintLines) {
 
 TEST(CalibrationPeak, BackgroundAloneIsNoPeak) {
   simulation::Random random(3, 1);
+  const simulation::PoissonSampler poisson;
   int taken = 0;
   for (int repeat = 0; repeat < 200; ++repeat) {
-    const Peak peak = sector(random, 0.0, 1.3, 0.0, 50.0, 2.0);
+    const Peak peak = sector(random, poisson, 0.0, 1.3, 0.0, 50.0, 2.0);
     taken += fit_peak({peak.x, peak.counts, {}, {}, {}}, 0.0, 1.2, true).good ? 1 : 0;
   }
   // Four standard deviations, at a place that is free within some widths: one in thousands.
@@ -113,7 +116,8 @@ TEST(CalibrationPeak, ANeighboursTailDoesNotMoveIt) {
   for (int sample = -12; sample <= 12; ++sample) {
     x.push_back(0.2F * static_cast<float>(sample));
     const double t = x.back();
-    y.push_back(static_cast<float>(1000.0 * (std::exp(-0.5 * t * t) + 1.5 * std::exp(-0.5 * (t - 4.0) * (t - 4.0))) + 50.0));
+    y.push_back(
+        static_cast<float>(1000.0 * (std::exp(-0.5 * t * t) + 1.5 * std::exp(-0.5 * (t - 4.0) * (t - 4.0))) + 50.0));
   }
   const std::vector<PeakNeighbour> neighbours = {{4.0, 1.5}};
   EXPECT_NEAR(fit_peak({x, y, {}, {}, neighbours}, 0.2, 1.0, true).place, 0.0, 1e-4);
@@ -124,8 +128,8 @@ TEST(CalibrationDefects, SinglePixelsAreMaskedLinesAndSpotsAreNot) {
   constexpr std::uint32_t rows = 12, columns = 12;
   std::vector<float> counts(rows * columns, 100.0F);
   std::vector<std::uint8_t> mask(rows * columns, 0);
-  counts[3 * columns + 3] = 100000.0F;  // hot
-  counts[8 * columns + 2] = 0.0F;       // dead
+  counts[3 * columns + 3] = 100000.0F;                                                 // hot
+  counts[8 * columns + 2] = 0.0F;                                                      // dead
   for (std::uint32_t row = 0; row < rows; ++row) counts[row * columns + 6] = 5000.0F;  // a line
   for (std::uint32_t row = 8; row < 10; ++row) {
     for (std::uint32_t column = 9; column < 11; ++column) counts[row * columns + column] = 9000.0F;  // a spot

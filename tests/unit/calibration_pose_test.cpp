@@ -13,7 +13,8 @@ namespace {
 
 integrator::Geometry tilted_geometry(integrator::Orientation orientation) {
   integrator::Geometry geometry;
-  geometry.detector = integrator::make_detector("Detector", R"({"pixel1": 1e-4, "pixel2": 2e-4, "max_shape": [200, 100]})");
+  geometry.detector =
+      integrator::make_detector("Detector", R"({"pixel1": 1e-4, "pixel2": 2e-4, "max_shape": [200, 100]})");
   geometry.detector.orientation = orientation;
   geometry.distance_m = 0.11;
   geometry.poni1_m = 0.013;
@@ -75,7 +76,8 @@ TEST(CalibrationPose, DerivativesAreThoseOfDifferences) {
   for (int direction = 0; direction < 2; ++direction) {
     Eigen::Matrix<double, 5, 1> by = Eigen::Matrix<double, 5, 1>::Zero();
     by[3 + direction] = step;
-    const double difference = (two_theta_rad(moved(pose, by), place) - two_theta_rad(moved(pose, -by), place)) / (2.0 * step);
+    const double difference =
+        (two_theta_rad(moved(pose, by), place) - two_theta_rad(moved(pose, -by), place)) / (2.0 * step);
     const Eigen::Vector3d& tangent = direction == 0 ? tangents.first : tangents.second;
     EXPECT_NEAR(angle.by_beam.dot(tangent), difference, 1e-8) << direction;
   }

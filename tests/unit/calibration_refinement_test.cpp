@@ -18,7 +18,8 @@ constexpr double wavelength_m = 4e-11;
 
 integrator::Geometry true_geometry(double distance_m) {
   integrator::Geometry geometry;
-  geometry.detector = integrator::make_detector("Detector", R"({"pixel1": 1e-4, "pixel2": 1e-4, "max_shape": [1000, 1000]})");
+  geometry.detector =
+      integrator::make_detector("Detector", R"({"pixel1": 1e-4, "pixel2": 1e-4, "max_shape": [1000, 1000]})");
   geometry.distance_m = distance_m;
   geometry.poni1_m = 0.052;
   geometry.poni2_m = 0.047;
@@ -37,8 +38,8 @@ double gaussian(simulation::Random& random) {
   return std::sqrt(-2.0 * std::log(1.0 - random.uniform())) * std::cos(2.0 * std::numbers::pi * random.uniform());
 }
 
-/// Points on the rings of a geometry, every five degrees, also beyond the detector's edges, each off across its ring by a
-/// Gaussian of `error_px`.
+/// Points on the rings of a geometry, every five degrees, also beyond the detector's edges, each off across its ring by
+/// a Gaussian of `error_px`.
 std::vector<ControlPoint> points_on(const integrator::Geometry& geometry, simulation::Random& random, double error_px,
                                     std::uint32_t image = 0) {
   const kernels::PixelGeometry pixels = integrator::pixel_geometry(geometry);
@@ -126,19 +127,20 @@ TEST(CalibrationRefinement, ExactPointsGiveTheExactGeometry) {
 TEST(CalibrationRefinement, ErrorsOfParametersAreTheirStandardErrors) {
   simulation::Random random(2, 1);
   const integrator::Geometry truth = true_geometry(0.1);
-  constexpr int repeats = 150;
+  constexpr int repeats = 60;
   double squares = 0.0;
   for (int repeat = 0; repeat < repeats; ++repeat) {
     std::vector<ControlPoint> points = points_on(truth, random, 0.05);
     const Refinement fit = refine(start_near(truth), points, settings_of());
-    for (const Parameter parameter : {Parameter::distance, Parameter::poni1, Parameter::poni2, Parameter::rot1, Parameter::rot2}) {
+    for (const Parameter parameter :
+         {Parameter::distance, Parameter::poni1, Parameter::poni2, Parameter::rot1, Parameter::rot2}) {
       const double error = fit.standard_error[static_cast<std::size_t>(parameter)];
       squares += std::pow((value_of(fit.geometry, parameter) - value_of(truth, parameter)) / error, 2) / 5.0;
     }
   }
-  // The mean of 150 means of five correlated squares: its error is at most sqrt(2 / 150) = 0.12, half that when the five
-  // are independent. Losses and scales that are found from the data cost some hundredths.
-  EXPECT_NEAR(squares / repeats, 1.0, 0.25);
+  // The mean of 60 means of five squares: its error is 0.08 when the five are independent, 0.18 when they are one.
+  // Twice that; losses and scales that are found from the data cost some hundredths.
+  EXPECT_NEAR(squares / repeats, 1.0, 0.36);
 }
 
 TEST(CalibrationRefinement, OutliersHaveNoSay) {
@@ -147,9 +149,11 @@ TEST(CalibrationRefinement, OutliersHaveNoSay) {
   std::vector<ControlPoint> points = points_on(truth, random, 0.05);
   for (std::size_t point = 0; point < points.size(); point += 7) points[point].column += 3.0;
   const Refinement fit = refine(start_near(truth), points, settings_of());
-  for (const Parameter parameter : {Parameter::distance, Parameter::poni1, Parameter::poni2, Parameter::rot1, Parameter::rot2}) {
+  for (const Parameter parameter :
+       {Parameter::distance, Parameter::poni1, Parameter::poni2, Parameter::rot1, Parameter::rot2}) {
     const double error = fit.standard_error[static_cast<std::size_t>(parameter)];
-    EXPECT_LT(std::abs(value_of(fit.geometry, parameter) - value_of(truth, parameter)), 5.0 * error) << name_of(parameter);
+    EXPECT_LT(std::abs(value_of(fit.geometry, parameter) - value_of(truth, parameter)), 5.0 * error)
+        << name_of(parameter);
   }
   // A seventh was moved, some of it along its ring, where it stays good.
   std::size_t rejected = 0;

@@ -41,6 +41,12 @@ TEST(ControlPointFile, PixelCentresAreWholeNumbers) {
   EXPECT_NE(text.find("ring: 2\npoint: x=19.75 y=10\n"), std::string::npos) << text.substr(text.find("New"));
 }
 
+TEST(ControlPointFile, OutliersAreNotHandedOn) {
+  std::vector<ControlPoint> points = some_points();
+  points[0].weight = 0.1;
+  EXPECT_EQ(parse_control_points(control_point_text(make_calibrant("Ni"), 4e-11, points), "a.npt").points.size(), 2U);
+}
+
 TEST(ControlPointFile, NameIsLeftOutWherePyfaiMeansOtherRings) {
   const auto has_name = [](const Calibrant& calibrant) {
     return control_point_text(calibrant, 4e-11, some_points()).find("calibrant:") != std::string::npos;

@@ -122,7 +122,8 @@ TEST(DeviceSharing, OneRankToAGpuIsFine) {
 
 TEST(DeviceSharing, MoreRanksThanGpusIsRefusedWithTheWayOut) {
   const std::string message = sharing_problem(taken_by(3, two_gpus_and_a_cpu()));
-  for (const char* part : {"2 ranks", "1:0 NVIDIA H200", "local ranks 0, 2", "here 2", "ppr:2:node", "--share-device"}) {
+  for (const char* part :
+       {"2 ranks", "1:0 NVIDIA H200", "local ranks 0, 2", "here 2", "ppr:2:node", "--share-device"}) {
     EXPECT_NE(message.find(part), std::string::npos) << part << " in: " << message;
   }
 }

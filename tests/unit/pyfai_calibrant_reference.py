@@ -9,20 +9,21 @@ import pyFAI.calibrant
 
 
 def main():
-    print(f"""// The spacings of all calibrants of pyFAI {pyFAI.version}; made by pyfai_calibrant_reference.py, not by hand.
-#pragma once
+    print(f"// The spacings of all calibrants of pyFAI {pyFAI.version}; made by pyfai_calibrant_reference.py, "
+          "not by hand.")
+    print("""#pragma once
 
 #include <string_view>
 #include <vector>
 
-namespace annulus::reference {{
+namespace annulus::reference {
 
-struct PyfaiCalibrant {{
+struct PyfaiCalibrant {
   std::string_view name;
   std::vector<double> d_spacings_angstrom;
-}};
+};
 
-inline const std::vector<PyfaiCalibrant> pyfai_calibrants{{""")
+inline const std::vector<PyfaiCalibrant> pyfai_calibrants{""")
     for name in sorted(pyFAI.calibrant.names()):
         spacings = pyFAI.calibrant.get_calibrant(name).dspacing
         print(f'    {{"{name}",\n     {{', end="")
