@@ -18,7 +18,7 @@
 
 namespace annulus::calibration {
 
-/// The verdict's limits. Each is far from what right and wrong geometries of the simulated cases reach (DESIGN.md).
+/// The verdict's limits: between what right and wrong geometries of the simulated cases reach (DESIGN.md).
 namespace limits {
 /// Rings that must be seen all along. Two circles determine centre and distance, three test them; tilted or partial
 /// ones need the third for the tilt.

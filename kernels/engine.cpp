@@ -8,6 +8,7 @@
 
 #include "base/errors.hpp"
 #include "kernels/bslz4.hpp"
+#include "kernels/large_vector.hpp"
 #include "kernels/opencl/opencl_engine.hpp"
 #include "kernels/openmp/openmp_engine.hpp"
 #include "kernels/reference/reference_engine.hpp"
@@ -16,12 +17,8 @@ namespace annulus::kernels {
 
 /// Memory and batch of each slot; engines that work otherwise leave them unused.
 struct Engine::Slots {
-  struct Free {
-    void operator()(std::byte* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
-  };
   struct Slot {
-    std::unique_ptr<std::byte[], Free> memory;
-    std::size_t bytes = 0;
+    LargeVector<std::byte> memory;
     Submitted batch;
   };
   std::vector<Slot> all;
@@ -37,13 +34,12 @@ const Engine::Submitted& Engine::submitted(std::size_t slot) const { return slot
 
 std::span<std::byte> Engine::staging(std::size_t slot, std::size_t bytes) {
   ANNULUS_EXPECT(slot < slots());
-  Slots::Slot& own = slots_->all[slot];
-  if (own.bytes < bytes) {
-    own.memory.reset();  // first: the peak is one buffer, not two
-    own.memory.reset(static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{64})));
-    own.bytes = bytes;
+  LargeVector<std::byte>& memory = slots_->all[slot].memory;
+  if (memory.size() < bytes) {
+    memory = {};  // first: the peak is one buffer, not two
+    memory.resize(bytes);
   }
-  return {own.memory.get(), own.bytes};
+  return memory;
 }
 
 void Engine::submit(std::size_t slot, const EncodedBatch& batch, std::span<const double> monitor, PatternKinds) {

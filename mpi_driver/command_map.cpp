@@ -131,6 +131,7 @@ ExitCode command_map(mapping::ScanKind kind, const std::vector<std::string>& arg
   MPI_Reduce(&peak_bytes, &overheads.peak_bytes, 1, MPI_UINT64_T, MPI_MAX, 0, comm);
   if (root) {
     const kernels::Engine& engine = integrator.engine();
+    for (const std::string& note : engine.notes()) std::cerr << "annulus: " << note << std::endl;
     print_table(run, overheads, ranks, fmt::format("{} ({})", name_of(engine.backend()), engine.device_name()));
     if (run.all.bad() > 0) print_bad(run.all);
   }

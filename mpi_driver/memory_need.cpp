@@ -54,8 +54,8 @@ constexpr std::uint64_t bytes_a_run = 1'500;
 /// Scratch of a thread: a tile of 16 frames, decoded, with its bookkeeping.
 constexpr std::uint64_t thread_bytes = 4'000'000;
 
-/// Batches on their way: the engines have three slots at most.
-constexpr std::uint64_t slots_of_a_rank = 3;
+/// Batches on their way: the engines have four slots at most.
+constexpr std::uint64_t slots_of_a_rank = 4;
 
 std::uint64_t rows_of(const integrator::IntegrationSettings& settings) {
   return std::uint64_t{settings.bins} * std::max<std::uint32_t>(settings.azimuthal_bins, 1);

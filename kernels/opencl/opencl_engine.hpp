@@ -27,7 +27,7 @@ enum class Product : std::uint8_t {
 
 struct EngineOptions {
   /// Bytes of decoded frames that may lie on the device at a time: a larger batch is worked off in parts, with the same
-  /// results. 0 = a tenth of the device's memory, at most its largest buffer.
+  /// results. 0 = a twelfth of the device's memory, at most its largest buffer.
   std::uint64_t batch_bytes = 0;
   Decoder decoder = Decoder::measured;
   Product product = Product::chosen;

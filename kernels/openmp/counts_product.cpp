@@ -1,11 +1,6 @@
 #include "kernels/openmp/counts_product.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
-#include <new>
 
 namespace annulus::kernels::openmp {
 namespace {
@@ -14,39 +9,14 @@ namespace {
 /// compete for the same eight places of the first-level cache.
 constexpr std::size_t piece_stride = tile_pixels + 64;
 
-constexpr std::size_t large_page_bytes = std::size_t{2} << 20;
-
 }  // namespace
-
-template <typename Value>
-void PagedArray<Value>::Free::operator()(Value* memory) const {
-  std::free(memory);
-}
-
-template <typename Value>
-void PagedArray<Value>::resize(std::size_t values) {
-  if (values != size_ || memory_ == nullptr) {
-    memory_.reset();
-    const std::size_t alignment = values * sizeof(Value) >= large_page_bytes / 4 ? large_page_bytes : 64;
-    const std::size_t bytes = (values * sizeof(Value) + alignment - 1) / alignment * alignment;
-    void* memory = std::aligned_alloc(alignment, bytes);
-    if (memory == nullptr) throw std::bad_alloc();
-    if (alignment == large_page_bytes) madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: refused, all goes on as it was
-    memory_.reset(static_cast<Value*>(memory));
-    size_ = values;
-  }
-  std::fill_n(memory_.get(), size_, Value{});
-}
-
-template class PagedArray<double>;
-template class PagedArray<std::uint16_t>;
 
 void CountSums::reset(std::size_t bins) {
   for (const std::uint32_t place : touched_) removed_[place] = {};
   touched_.clear();
   if (bins != bins_) removed_.clear();
   bins_ = bins;
-  sums_.resize((bins + 1) * bin_stride);
+  sums_.assign((bins + 1) * bin_stride, 0.0);
 }
 
 void CountSums::remove(std::size_t place, const Removed& part) {

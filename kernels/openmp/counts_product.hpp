@@ -11,28 +11,12 @@
 #include <span>
 #include <vector>
 
+#include "kernels/large_vector.hpp"
 #include "kernels/openmp/frame_lane.hpp"
 #include "kernels/openmp/pair_matrix.hpp"
 #include "kernels/openmp/pair_product.hpp"
 
 namespace annulus::kernels::openmp {
-
-/// Memory of whole large pages where the system has them: tiles are read in no order, and each page costs a look-up.
-template <typename Value>
-class PagedArray {
- public:
-  /// `values` values, all zero.
-  void resize(std::size_t values);
-  [[nodiscard]] Value* data() const { return memory_.get(); }
-  [[nodiscard]] std::size_t size() const { return size_; }
-
- private:
-  struct Free {
-    void operator()(Value* memory) const;
-  };
-  std::unique_ptr<Value[], Free> memory_;
-  std::size_t size_ = 0;
-};
 
 /// What a matrix needs beside its slots.
 struct CountCorrections {
@@ -62,9 +46,9 @@ class CountSums {
 
   /// [bins + 1][bin_stride], see pair_product.hpp
   [[nodiscard]] double* sums() { return sums_.data(); }
-  [[nodiscard]] double signal(std::size_t bin, std::size_t lane) const { return sums_.data()[bin * bin_stride + lane]; }
+  [[nodiscard]] double signal(std::size_t bin, std::size_t lane) const { return sums_[bin * bin_stride + lane]; }
   [[nodiscard]] double variance(std::size_t bin, std::size_t lane) const {
-    return sums_.data()[bin * bin_stride + lane_count + lane];
+    return sums_[bin * bin_stride + lane_count + lane];
   }
   /// Null when no pixel was bad.
   [[nodiscard]] const Removed* removed(std::size_t bin, std::size_t lane) const {
@@ -77,7 +61,7 @@ class CountSums {
   void remove(std::size_t place, const Removed& part);
 
   std::size_t bins_ = 0;
-  PagedArray<double> sums_;
+  LargeVector<double> sums_;
   std::vector<Removed> removed_;        // [bins, lanes] or, as long as no pixel was bad, empty
   std::vector<std::uint32_t> touched_;  // places of removed_ that are not zero: mostly few
 };
@@ -91,8 +75,8 @@ class CountsProduct {
 
    private:
     friend class CountsProduct;
-    PagedArray<std::uint16_t> tile_;    // [pair_tile_pixels][lane_count]
-    PagedArray<std::uint16_t> pieces_;  // [lane_count][piece_stride]
+    LargeVector<std::uint16_t> tile_;    // [pair_tile_pixels][lane_count]
+    LargeVector<std::uint16_t> pieces_;  // [lane_count][piece_stride]
     std::unique_ptr<LaneScratch> lane_;
     std::array<std::vector<SinglePixel>, lane_count> singles_;
   };

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/large_vector.hpp"
 #include "kernels/openmp/grid_coordinates.hpp"
-#include "kernels/openmp/large_vector.hpp"
 #include "kernels/openmp/strip_shares.hpp"
 #include "kernels/splitting.hpp"
 

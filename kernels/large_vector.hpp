@@ -1,8 +1,10 @@
-// Vectors of many MiB that are written once: not cleared first, in large pages where the system lends them. To touch
-// pages of 4 KiB for the first time costs more than most of the arithmetic that fills them.
+// Large vectors for the hot paths: not cleared first, aligned for any vector load, in large pages where the system
+// lends them. To touch pages of 4 KiB for the first time costs more than most of the arithmetic that fills them, and to
+// read them in no order costs a look-up each.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <utility>
@@ -12,7 +14,7 @@
 #include <sys/mman.h>
 #endif
 
-namespace annulus::kernels::openmp {
+namespace annulus::kernels {
 
 /// Of LargeVector.
 template <typename T>
@@ -25,9 +27,10 @@ class LargeAllocator {
   LargeAllocator(const LargeAllocator<Other>&) {}
 
   [[nodiscard]] T* allocate(std::size_t count) {
+    if (count > (PTRDIFF_MAX - large_page) / sizeof(T)) throw std::bad_array_new_length();
     std::size_t bytes = count * sizeof(T);
-    // (Smaller ones lie in pages that the process has already.)
-    const std::size_t alignment = bytes >= 2 * large_page ? large_page : alignof(std::max_align_t);
+    // (Small ones would waste most of a large page.)
+    const std::size_t alignment = bytes >= large_page / 4 ? large_page : vector_bytes;
     bytes = (bytes + alignment - 1) / alignment * alignment;
     void* memory = std::aligned_alloc(alignment, bytes);
     if (memory == nullptr) throw std::bad_alloc();
@@ -50,6 +53,7 @@ class LargeAllocator {
   bool operator==(const LargeAllocator&) const { return true; }
 
  private:
+  static constexpr std::size_t vector_bytes = 64;
   static constexpr std::size_t large_page = std::size_t{2} << 20;
 };
 
@@ -57,4 +61,4 @@ class LargeAllocator {
 template <typename T>
 using LargeVector = std::vector<T, LargeAllocator<T>>;
 
-}  // namespace annulus::kernels::openmp
+}  // namespace annulus::kernels
