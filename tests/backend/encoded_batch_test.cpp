@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <ostream>
 #include <random>
 #include <string>
 
@@ -69,6 +70,9 @@ struct Result {
       : intensity(frames * rows, -1.0F), sem(intensity), std(intensity), status(frames, DecodeStatus::corrupt) {}
   [[nodiscard]] Patterns patterns() { return {intensity, sem, std}; }
 };
+
+/// For the names of the tests, which must not hold addresses.
+void PrintTo(const Contender& contender, std::ostream* out) { *out << contender.name; }
 
 class EncodedBatchTest : public ::testing::TestWithParam<Contender> {
  protected:
