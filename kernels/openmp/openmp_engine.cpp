@@ -194,8 +194,9 @@ class OpenmpEngine final : public Engine {
            variance_of(error_model_, convention_, false) == Variance::sequential;
   }
 
-  /// Whether frames of integers go through the paired matrix, whose sums are those of counts and their variance.
-  [[nodiscard]] bool works_by_counts() const { return moments() != Moments::scatter; }
+  /// Whether frames of integers go through the paired matrix, whose sums are those of counts and their variance. A dark
+  /// is taken from those sums: what little is left of them would show the rounding of float32.
+  [[nodiscard]] bool works_by_counts() const { return moments() != Moments::scatter && dark_.empty(); }
 
   /// What was made of the matrix before the present one.
   void forget_matrix() {
