@@ -24,6 +24,7 @@
 #include "kernels/reference/stock_bslz4.hpp"
 #include "mapping/hdf5_setup.hpp"
 #include "mpi_driver/bench_options.hpp"
+#include "mpi_driver/clock.hpp"
 #include "mpi_driver/commands.hpp"
 #include "mpi_driver/device_binding.hpp"
 #include "mpi_driver/make_integrator.hpp"

@@ -6,6 +6,7 @@
 
 #include "base/errors.hpp"
 #include "mpi_driver/calibration_step.hpp"
+#include "mpi_driver/clock.hpp"
 #include "mpi_driver/commands.hpp"
 #include "mpi_driver/make_integrator.hpp"
 #include "mpi_driver/map_options.hpp"

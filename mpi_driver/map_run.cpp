@@ -3,7 +3,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <ctime>
 #include <fstream>
 #include <iostream>
@@ -12,6 +11,7 @@
 #include <sstream>
 #include <string>
 
+#include "mpi_driver/clock.hpp"
 #include "mpi_driver/collective.hpp"
 #include "mpi_driver/device_binding.hpp"
 #include "mpi_driver/progress.hpp"
@@ -35,8 +35,6 @@ Statistics total_of(const Statistics& mine, MPI_Comm comm) {
 }
 
 }  // namespace
-
-double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 double process_age_s() {
   // Field 22 of /proc/self/stat, counted behind the name in parentheses, which may hold blanks: clock ticks from the

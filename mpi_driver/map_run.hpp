@@ -15,9 +15,6 @@
 
 namespace annulus::driver {
 
-/// Seconds on a clock that never jumps; only differences mean something.
-[[nodiscard]] double now_s();
-
 /// Seconds since the system started this process, to 10 ms: MPI and libraries have been at work before main().
 [[nodiscard]] double process_age_s();
 

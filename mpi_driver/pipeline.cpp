@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <condition_variable>
 #include <functional>
@@ -17,6 +16,7 @@
 #include <thread>
 
 #include "kernels/lz4_block.hpp"
+#include "mpi_driver/clock.hpp"
 
 namespace annulus::driver {
 namespace {
@@ -31,8 +31,6 @@ int reading_threads(const ComputeSettings& compute) {
   if (backend_for(compute) == kernels::Backend::opencl) return threads > 4 ? threads - 2 : threads;
   return std::max(1, threads / 4);
 }
-
-double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 /// Consecutive points of a block in the order of their frames.
 struct BatchPlan {

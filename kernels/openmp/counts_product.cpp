@@ -24,7 +24,6 @@ void CountSums::remove(std::size_t place, const Removed& part) {
   Removed& sum = removed_[place];
   if (sum.entries == 0) touched_.push_back(static_cast<std::uint32_t>(place));
   sum.normalisation += part.normalisation;
-  sum.dark += part.dark;
   sum.square += part.square;
   sum.variance += part.variance;
   sum.entries += part.entries;
@@ -110,10 +109,8 @@ void CountsProduct::add(std::span<FrameLane> lanes, std::size_t tile, std::size_
           }
           if (poisson) place[lane_count] -= product_variance;
           const double share = static_cast<double>(weight) * corrections.normalisation[pixel];
-          const auto of = [&](std::span<const float> image) { return image.empty() ? 0.0 : double{image[pixel]}; };
-          sums.remove(bin, lane,
-                      {share, weight * of(corrections.dark), share * share,
-                       static_cast<double>(weight) * weight * of(corrections.variance), 1});
+          const double variance = corrections.variance.empty() ? 0.0 : double{corrections.variance[pixel]};
+          sums.remove(bin, lane, {share, share * share, static_cast<double>(weight) * weight * variance, 1});
         });
       }
     }

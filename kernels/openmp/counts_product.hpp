@@ -18,10 +18,9 @@
 
 namespace annulus::kernels::openmp {
 
-/// What a matrix needs beside its slots.
+/// What a matrix needs beside its slots. No dark: see OpenmpEngine::works_by_counts().
 struct CountCorrections {
   std::span<const float> normalisation;  ///< [pixels]
-  std::span<const float> dark;           ///< [pixels] or empty
   std::span<const float> variance;       ///< [pixels] or empty
   PairMoments moments = PairMoments::signal;
   BadPixelRules rules;
@@ -33,7 +32,6 @@ class CountSums {
   /// What pixels that are bad in one frame would have given to a bin's constants.
   struct Removed {
     double normalisation = 0.0;
-    double dark = 0.0;
     double square = 0.0;
     double variance = 0.0;
     std::uint64_t entries = 0;

@@ -219,9 +219,8 @@ class OpenmpEngine final : public Engine {
     const std::size_t groups = (frames + lane_count - 1) / lane_count;
     const std::size_t segments = segments_for(matrix_.bins());
     const SimdPath path = best_path();
-    const CountCorrections corrections{normalisation_, dark_, variance_,
-                                       moments() == Moments::poisson ? PairMoments::poisson : PairMoments::signal,
-                                       rules_};
+    const CountCorrections corrections{
+        normalisation_, variance_, moments() == Moments::poisson ? PairMoments::poisson : PairMoments::signal, rules_};
     const auto first_tile = [&](std::size_t segment) { return counts_.tiles() * segment / segments; };
     count_sums_.resize(groups * segments);
     count_scratch_.resize(static_cast<std::size_t>(threads_));
@@ -298,10 +297,9 @@ class OpenmpEngine final : public Engine {
       // Counted, since a difference of sums over the same pixels need not be exactly zero.
       const bool empty = removed.entries == constants.entries;
       const double normalisation = empty ? 0.0 : constants.normalisation - removed.normalisation;
-      const double signal = sums.signal(bin, lane) - (constants.dark - removed.dark);
       const double variance =
           error_model_ == ErrorModel::variance ? constants.variance - removed.variance : sums.variance(bin, lane);
-      write_bin(signal, normalisation, variance, constants.square - removed.square, monitor, patterns,
+      write_bin(sums.signal(bin, lane), normalisation, variance, constants.square - removed.square, monitor, patterns,
                 first_place + bin);
     }
   }
