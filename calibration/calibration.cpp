@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -38,51 +39,71 @@ class Calibration {
     for (const CalibrationImage& image : images) {
       masks_.push_back(with_defects_masked(image, rows, columns));
       offsets_.push_back(image.distance_offset_m);
-      RidgeSettings ridges;
-      ridges.binning = detection_binning(rows, columns);
-      ridges_.push_back(detect_ridges(image.counts, masks_.back(), rows, columns, ridges));
     }
+    sight_ = sight_of(detection_binning(rows, columns));
   }
 
   [[nodiscard]] CalibrationResult run() {
     CalibrationResult best;
     best.reasons.emplace_back("no rings were found in the image");
     best.geometry = geometry_of(Pose{{0.0, 0.0, -1.0}, {0.0, 0.0, 1.0}});
+    // Quick ways first: most images need no more. Grains are spots to fine eyes and rings to coarse ones.
+    struct Stage {
+      const Sight& sight;
+      SearchEffort effort;
+    };
+    const Sight coarse = sight_of(2 * detection_binning(settings_.detector.rows, settings_.detector.columns));
+    const std::array<Stage, 3> stages{Stage{sight_, SearchEffort::quick}, Stage{coarse, SearchEffort::quick},
+                                      Stage{sight_, SearchEffort::full}};
     bool any = false;
-    for (const SearchEffort effort : {SearchEffort::quick, SearchEffort::full}) {
-      const std::vector<Hypothesis> hypotheses = searched(effort);
-      std::size_t tried = 0;
-      for (const Hypothesis& hypothesis : hypotheses) {
-        // What is far behind the best is no rival, and three fits are what the time allows. The score's sign says
-        // nothing: few grains leave most crests off the rings.
-        constexpr std::size_t most_fits = 3;
-        constexpr double least_lead = 100.0;  // nats
-        const double best_score = hypotheses.front().score;
-        if (tried == most_fits || best_score - hypothesis.score > std::max(0.5 * std::abs(best_score), least_lead))
-          break;
-        ++tried;
-        CalibrationResult result = result_of(hypothesis.pose);
+    for (const Stage& stage : stages) {
+      const bool last = &stage == &stages.back();
+      const std::vector<Hypothesis> hypotheses = searched(stage.sight, stage.effort);
+      // Odds that no wrong geometry reaches; with less, a wider search comes first.
+      if (hypotheses.empty() || (!last && hypotheses.front().tally.evidence < limits::convincing_evidence)) continue;
+      // Three fits are what the time allows, and what is far behind the best is no rival.
+      constexpr std::size_t most_fits = 3;
+      constexpr double rival = 0.5;
+      for (std::size_t index = 0; index < std::min(most_fits, hypotheses.size()); ++index) {
+        if (hypotheses[index].tally.evidence < rival * hypotheses.front().tally.evidence) break;
+        CalibrationResult result = result_of(hypotheses[index].pose);
         if (!any || rank(result) > rank(best)) best = std::move(result);
         any = true;
         if (best.verdict == Verdict::good) break;
       }
-      if (best.verdict == Verdict::good || (any && fits_well(best, line_sigma_px_))) break;
+      if (any && (best.verdict == Verdict::good || fits_well(best))) break;
     }
     compare_with_guesses(best);
     return best;
   }
 
  private:
-  [[nodiscard]] SearchInput search_input(std::size_t image) const {
-    return {&ridges_[image], &places_, masks_[image], settings_.detector.rows, settings_.detector.columns,
-            pixel_m_,        rings_};
+  /// What a search sees of the first image.
+  struct Sight {
+    RidgeMap ridges;
+    std::vector<Eigen::Vector3f> places;
+  };
+
+  [[nodiscard]] Sight sight_of(std::uint32_t binning) const {
+    RidgeSettings settings;
+    settings.binning = binning;
+    Sight sight;
+    sight.ridges = detect_ridges(images_.front().counts, masks_.front(), settings_.detector.rows,
+                                 settings_.detector.columns, settings);
+    sight.places = places_of(sight.ridges, places_);
+    return sight;
   }
 
-  [[nodiscard]] std::vector<Hypothesis> searched(SearchEffort effort) const {
+  [[nodiscard]] SearchInput search_input(const Sight& sight) const {
+    return {&sight.ridges, &places_, &sight.places, masks_.front(), settings_.detector.rows, settings_.detector.columns,
+            pixel_m_,      rings_};
+  }
+
+  [[nodiscard]] std::vector<Hypothesis> searched(const Sight& sight, SearchEffort effort) const {
     std::vector<Pose> guesses;
     for (const integrator::Geometry& guess : settings_.guesses) guesses.push_back(pose_of(guess));
     constexpr std::size_t most_hypotheses = 6;
-    return search_hypotheses(search_input(0), guesses, effort, most_hypotheses);
+    return search_hypotheses(search_input(sight), guesses, effort, most_hypotheses);
   }
 
   [[nodiscard]] integrator::Geometry geometry_of(const Pose& pose) const {
@@ -96,7 +117,7 @@ class Calibration {
 
   /// Points found with a geometry, and the geometry refined on them.
   [[nodiscard]] Fit fitted(const integrator::Geometry& start, double reach_px, std::size_t most_points,
-                           double polarisation) const {
+                           double polarisation, std::span<const double> foreign_rad) const {
     Fit fit;
     for (std::size_t image = 0; image < images_.size(); ++image) {
       ExtractionSettings extraction;
@@ -104,6 +125,7 @@ class Calibration {
       extraction.max_rings = settings_.max_rings;
       extraction.most_points = most_points / images_.size();
       extraction.polarisation = polarisation;
+      extraction.foreign_rad = foreign_rad;
       fit.rings.push_back(
           extract_rings(images_[image].counts, masks_[image], moved_back(start, offsets_[image]), rings_, extraction));
       for (RingSector& sector : fit.rings.back().sectors) {
@@ -122,12 +144,13 @@ class Calibration {
   [[nodiscard]] CalibrationResult result_of(const Pose& pose) {
     // A hypothesis is right to the detection's pixels; then the points are looked for again where they now should be,
     // in windows that leave out what is not the ring.
-    Fit fit = fitted(geometry_of(pose), 3.0 + 2.0 * ridges_.front().scale_px, 800, 0.0);
+    Fit fit = fitted(geometry_of(pose), 3.0 + 2.0 * sight_.ridges.scale_px, 800, 0.0, {});
+    std::vector<double> foreign_rad = tally_of(fit.refinement.geometry).foreign_sines;
+    for (double& line : foreign_rad) line = 2.0 * std::asin(std::min(line, 1.0));
     const double reach_px = std::max(3.0, 4.0 * fit.rings.front().line_sigma_px);
-    fit = fitted(fit.refinement.geometry, reach_px, 800, 0.0);
-    fit = fitted(fit.refinement.geometry, reach_px, 4000, polarisation_of(fit.rings.front(), rings_));
+    fit = fitted(fit.refinement.geometry, reach_px, 800, 0.0, foreign_rad);
+    fit = fitted(fit.refinement.geometry, reach_px, 4000, polarisation_of(fit.rings.front(), rings_), foreign_rad);
     const Refinement& refinement = fit.refinement;
-    line_sigma_px_ = fit.rings.front().line_sigma_px;
     CalibrationResult result;
     result.geometry = refinement.geometry;
     result.standard_error = refinement.standard_error;
@@ -161,9 +184,30 @@ class Calibration {
       seen[ring] = profile.seen || !profile.told ? 1 : 0;
     }
     // Crests are good to a part of the detection's pixel.
-    evidence.crests = explained_crests(search_input(0), found, seen, std::max(2.0, 1.5 * ridges_.front().scale_px));
+    evidence.crests =
+        explained_crests(search_input(sight_), result.geometry, seen, std::max(2.0, 1.5 * sight_.ridges.scale_px));
+    evidence.tally = tally_of(result.geometry);
     judge(evidence, result);
     return result;
+  }
+
+  /// Of the rings in the first image, by a geometry with all that the integrator knows.
+  [[nodiscard]] RingTally tally_of(const integrator::Geometry& geometry) const {
+    const RidgeMap& ridges = sight_.ridges;
+    const std::vector<double> parallax = integrator::parallax_table_m(geometry);
+    const kernels::PixelGeometry pixels = integrator::pixel_geometry(geometry, parallax);
+    std::vector<float> sines(ridges.roots.size());
+#pragma omp parallel for
+    for (std::size_t row = 0; row < ridges.rows; ++row) {
+      for (std::size_t column = 0; column < ridges.columns; ++column) {
+        const double two_theta = integrator::two_theta_rad(pixels, (static_cast<double>(row) + 0.5) * ridges.scale_px,
+                                                           (static_cast<double>(column) + 0.5) * ridges.scale_px);
+        sines[row * ridges.columns + column] = static_cast<float>(std::sin(0.5 * two_theta));
+      }
+    }
+    std::vector<double> ring_sines;
+    for (const double ring_rad : rings_) ring_sines.push_back(std::sin(0.5 * ring_rad));
+    return tally_rings(ridges, sines, ring_sines);
   }
 
   /// Says where what was told of the geometry and what the image shows differ.
@@ -210,10 +254,10 @@ class Calibration {
     return {flip1 ? detector.rows - row : row, flip2 ? detector.columns - column : column};
   }
 
-  /// Which of two results to keep: the better verdict, then what explains more.
+  /// Which of two results to keep: the better verdict, then that for which the rings speak more.
   [[nodiscard]] static double rank(const CalibrationResult& result) {
     const double verdict = result.verdict == Verdict::good ? 2.0 : (result.verdict == Verdict::doubtful ? 1.0 : 0.0);
-    return verdict * 10.0 + result.explained_share;
+    return verdict * 1e6 + result.ring_evidence;
   }
 
   std::span<const CalibrationImage> images_;
@@ -223,8 +267,7 @@ class Calibration {
   double pixel_m_;
   std::vector<std::vector<std::uint8_t>> masks_;
   std::vector<double> offsets_;
-  std::vector<RidgeMap> ridges_;
-  double line_sigma_px_ = 0.0;  ///< of the latest fit
+  Sight sight_;
 };
 
 }  // namespace

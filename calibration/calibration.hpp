@@ -93,6 +93,12 @@ struct CalibrationResult {
   double reduced_chi_squared = 0.0;  ///< of the points, by their standard errors from counting alone
   double excess_px = 0.0;            ///< scatter of the points that counting does not explain, in pixels
   double explained_share = 0.0;      ///< of the crests found in the images, how much lies on the calibrant's rings
+  /// Rings of the calibrant on the first image's detector, how many of them the image shows, the share that it would
+  /// show by chance, and the logarithm of the odds: see RingTally.
+  std::size_t rings_listed = 0;
+  std::size_t rings_seen = 0;
+  double rings_chance = 0.0;
+  double ring_evidence = 0.0;
   /// Wavelength that fits the rings best when it is free, over the one given, and its standard error; 0 = not
   /// determined.
   double wavelength_ratio = 0.0;

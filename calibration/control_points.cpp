@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <utility>
 
 #include "base/errors.hpp"
 
@@ -127,7 +128,7 @@ PeakFit fit_peak(const PeakSamples& samples, double place, double sigma, bool fr
         bell_by_place += tail * away;
         bell_by_width += tail * away * away;
       }
-      bell *= factor;
+      bell *= factor * (1.0 + samples.skew * t * (t * t - 1.0));
       const double model = parameters[0] * bell + parameters[2] + parameters[3] * x;
       const double variance = iteration == 0 ? mean : std::max(model, 0.02 * mean + 1e-3);
       const double weight = pixels / variance;
@@ -177,8 +178,39 @@ PeakFit fit_peak(const PeakSamples& samples, double place, double sigma, bool fr
   return fit;
 }
 
-ExtractedRings extract_rings(std::span<const float> counts, std::span<const std::uint8_t> mask,
-                             const integrator::Geometry& geometry, std::span<const double> rings_rad,
+namespace {
+
+/// All lines that the image may have, rising, and which of them are not the calibrant's.
+struct LineList {
+  std::vector<double> angles_rad;
+  std::vector<char> foreign;
+  std::vector<std::uint32_t> ring;  ///< of the calibrant
+};
+
+LineList joined_lines(std::span<const double> rings_rad, std::span<const double> foreign_rad) {
+  LineList lines;
+  std::uint32_t ring = 0;
+  for (const double foreign : foreign_rad) {
+    for (; ring < rings_rad.size() && rings_rad[ring] <= foreign; ++ring) {
+      lines.angles_rad.push_back(rings_rad[ring]);
+      lines.foreign.push_back(0);
+      lines.ring.push_back(ring);
+    }
+    lines.angles_rad.push_back(foreign);
+    lines.foreign.push_back(1);
+    lines.ring.push_back(0);
+  }
+  for (; ring < rings_rad.size(); ++ring) {
+    lines.angles_rad.push_back(rings_rad[ring]);
+    lines.foreign.push_back(0);
+    lines.ring.push_back(ring);
+  }
+  return lines;
+}
+
+/// What extract_rings() does, lines numbered as in `lines`.
+ExtractedRings extract_lines(std::span<const float> counts, std::span<const std::uint8_t> mask,
+                             const integrator::Geometry& geometry, const LineList& lines,
                              const ExtractionSettings& settings) {
   const std::uint32_t rows = geometry.detector.rows;
   const std::uint32_t columns = geometry.detector.columns;
@@ -186,6 +218,7 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
   const std::vector<double> parallax = integrator::parallax_table_m(geometry);
   const kernels::PixelGeometry pixels = integrator::pixel_geometry(geometry, parallax);
   const double pixel_m = std::sqrt(geometry.detector.pixel1_m * geometry.detector.pixel2_m);
+  const std::vector<double>& rings_rad = lines.angles_rad;
   const std::size_t ring_count = rings_rad.size();
 
   ExtractedRings result;
@@ -250,6 +283,18 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
     const double right =
         integrator::two_theta_rad(pixels, row, column + 0.5) - integrator::two_theta_rad(pixels, row, column - 0.5);
     return std::array<double, 2>{down, right};
+  };
+  // A pixel's own width, slope^2 / 12 in variance, changes across a line where the detector is not across the ray.
+  const auto skew_at = [&](std::uint32_t pixel, double sigma_rad) {
+    const double row = pixel / columns + 0.5, column = pixel % columns + 0.5;
+    const auto [down, right] = slope_at(row, column);
+    const double slope = std::hypot(down, right);
+    if (slope <= 0.0) return 0.0;
+    const auto [down1, right1] = slope_at(row + down / slope, column + right / slope);
+    const auto [down0, right0] = slope_at(row - down / slope, column - right / slope);
+    const double growth =
+        (down1 * down1 + right1 * right1 - down0 * down0 - right0 * right0) / (12.0 * 2.0 * slope);  // of the variance
+    return growth / (2.0 * sigma_rad);
   };
   struct Joined {
     std::vector<float> x, y, n;
@@ -330,7 +375,8 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
   // The lines' width: the median over rings, in pixels; rings much off it are merged ones, or no rings.
   std::vector<double> widths;
   for (std::size_t ring = 0; ring < ring_count; ++ring) {
-    if (result.profiles[ring].seen) widths.push_back(result.profiles[ring].sigma_rad / step_rad[ring]);
+    if (result.profiles[ring].seen && lines.foreign[ring] == 0)
+      widths.push_back(result.profiles[ring].sigma_rad / step_rad[ring]);
   }
   if (widths.empty()) return result;
   result.line_sigma_px = median_of(widths);
@@ -341,7 +387,7 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
 
   std::vector<double> shifts_px;
   for (std::size_t ring = 0; ring < ring_count; ++ring) {
-    if (result.profiles[ring].seen && result.profiles[ring].told)
+    if (result.profiles[ring].seen && result.profiles[ring].told && lines.foreign[ring] == 0)
       shifts_px.push_back(result.profiles[ring].shift_rad / step_rad[ring]);
   }
   const double common_shift_px = median_of(shifts_px);
@@ -352,7 +398,9 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
     const RingProfile& profile = result.profiles[ring];
     for (std::size_t other = ring > 4 ? ring - 4 : 0; other < std::min(ring + 5, ring_count); ++other) {
       const RingProfile& beside = result.profiles[other];
-      const double offset = rings_rad[other] - rings_rad[ring];
+      double offset = rings_rad[other] - rings_rad[ring];
+      // The calibrant's rings are all off alike; another line is where it is found.
+      if (lines.foreign[ring] != lines.foreign[other]) offset += beside.shift_rad - profile.shift_rad;
       if (other == ring || !beside.seen || !beside.told || std::abs(offset) > tail_sigmas * profile.sigma_rad) continue;
       neighbours.push_back({offset, beside.amplitude / profile.amplitude});
     }
@@ -385,8 +433,9 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
   }
 
   double total_length = 0.0;
-  const std::size_t used_rings =
-      settings.max_rings == 0 ? ring_count : std::min<std::size_t>(settings.max_rings, ring_count);
+  const auto used = [&](std::size_t ring) {
+    return lines.foreign[ring] == 0 && (settings.max_rings == 0 || lines.ring[ring] < settings.max_rings);
+  };
   for (std::size_t ring = 0; ring < ring_count; ++ring) {
     RingProfile& profile = result.profiles[ring];
     if (!profile.seen) continue;
@@ -402,7 +451,7 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
       if (there && gap < least * sigma) profile.resolved = false;
     }
     if (profile.sigma_rad > merged_width * result.line_sigma_px * step_rad[ring]) profile.resolved = false;
-    if (profile.resolved && ring < used_rings) total_length += profile.length_px;
+    if (profile.resolved && used(ring)) total_length += profile.length_px;
   }
 
   // 3. Sectors of some pixels' length; longer on weak rings, and where there would be too many.
@@ -413,9 +462,9 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
   std::vector<Sector> sectors;
   constexpr double shortest_arc_px = 12.0;
   const double arc_px = std::max(shortest_arc_px, total_length / static_cast<double>(settings.most_points));
-  for (std::uint32_t ring = 0; ring < used_rings; ++ring) {
+  for (std::uint32_t ring = 0; ring < ring_count; ++ring) {
     const RingProfile& profile = result.profiles[ring];
-    if (!profile.resolved) continue;
+    if (!profile.resolved || !used(ring)) continue;
     const double clearness = profile.clearness * std::sqrt(arc_px / profile.length_px);
     constexpr double wanted_clearness = 12.0;
     const double longer = std::clamp(std::pow(wanted_clearness / clearness, 2), 1.0, 10.0);
@@ -458,6 +507,7 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
   }
   std::vector<RingSector> found(sectors.size());
   std::vector<char> good(sectors.size(), 0);
+  std::vector<double> misfits(sectors.size(), 0.0);
 #pragma omp parallel
   {
     std::vector<float> x, y, factor;
@@ -474,8 +524,9 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
         y.push_back(counts[sorted[pixel].pixel]);
         factor.push_back(static_cast<float>(sorted[pixel].factor / mean_factor));
       }
+      const double skew = skew_at(sorted[(sector.first + sector.last) / 2].pixel, profile.sigma_rad);
       const PeakFit fit =
-          fit_peak({x, y, factor, {}, neighbours[sector.ring]}, profile.shift_rad, profile.sigma_rad, true);
+          fit_peak({x, y, factor, {}, neighbours[sector.ring], skew}, profile.shift_rad, profile.sigma_rad, true);
       if (!fit.good || fit.sigma < 0.5 * profile.sigma_rad || fit.sigma > 2.0 * profile.sigma_rad) continue;
       if (std::abs(fit.place - profile.shift_rad) > 3.0 * profile.sigma_rad) continue;
       // The peak's middle along the ring, then onto its top across it.
@@ -517,18 +568,55 @@ ExtractedRings extract_rings(std::span<const float> counts, std::span<const std:
       one.point.ring = sector.ring;
       one.point.row = row;
       one.point.column = column;
-      one.point.sigma_rad = fit.place_error;
+      // Grains within the sector, or lines under this one, make the misfit larger than counting does.
+      const double chance = 1.0 + 2.0 * std::sqrt(2.0 / static_cast<double>(x.size()));
+      misfits[index] = fit.reduced_chi_squared;
+      const double error_rad =
+          fit.place_error * (fit.reduced_chi_squared > chance ? std::sqrt(fit.reduced_chi_squared) : 1.0);
+      one.point.sigma_rad = error_rad;
       one.point.residual_rad = fit.place + bend;
       one.chi_rad = std::atan2(sin_chi, cos_chi);
       one.amplitude = fit.amplitude / mean_factor;
-      one.sigma_px = fit.place_error / slope;
+      one.sigma_px = error_rad / slope;
       good[index] = 1;
     }
   }
+  // Counts that were averaged or scaled fit better than counts can.
+  std::vector<double> of_good;
   for (std::size_t index = 0; index < found.size(); ++index) {
-    if (good[index] != 0) result.sectors.push_back(found[index]);
+    if (good[index] != 0) of_good.push_back(misfits[index]);
+  }
+  constexpr double too_good = 0.7;
+  const double misfit = median_of(of_good);
+  const double scale = misfit < too_good ? std::sqrt(std::max(misfit, 1e-6)) : 1.0;
+  for (std::size_t index = 0; index < found.size(); ++index) {
+    if (good[index] == 0) continue;
+    found[index].point.sigma_rad *= scale;
+    found[index].sigma_px *= scale;
+    result.sectors.push_back(found[index]);
   }
   return result;
+}
+
+}  // namespace
+
+ExtractedRings extract_rings(std::span<const float> counts, std::span<const std::uint8_t> mask,
+                             const integrator::Geometry& geometry, std::span<const double> rings_rad,
+                             const ExtractionSettings& settings) {
+  const LineList lines = joined_lines(rings_rad, settings.foreign_rad);
+  ExtractedRings all = extract_lines(counts, mask, geometry, lines, settings);
+  if (settings.foreign_rad.empty()) return all;
+  ExtractedRings own;
+  own.line_sigma_px = all.line_sigma_px;
+  for (std::size_t line = 0; line < lines.angles_rad.size(); ++line) {
+    if (lines.foreign[line] != 0) continue;
+    own.profiles.push_back(all.profiles[line]);
+    own.profiles.back().ring = lines.ring[line];
+    own.tried.push_back(all.tried[line]);
+  }
+  own.sectors = std::move(all.sectors);
+  for (RingSector& sector : own.sectors) sector.point.ring = lines.ring[sector.point.ring];
+  return own;
 }
 
 double polarisation_of(const ExtractedRings& rings, std::span<const double> rings_rad) {
@@ -559,9 +647,10 @@ double polarisation_of(const ExtractedRings& rings, std::span<const double> ring
     sum += weight * (-slope / mean / lever);
     weights += weight;
   }
-  // Below this, texture and grains pass for polarisation, which then moves nothing either.
-  constexpr double least_weight = 0.05;
-  return weights > least_weight ? std::clamp(sum / weights, -1.0, 1.0) : 0.0;
+  // Where the rings tell little (small angles, where it moves nothing either, or arcs), it is as at synchrotrons.
+  constexpr double usual = 0.95;
+  constexpr double usual_weight = 0.05;
+  return std::clamp((sum + usual_weight * usual) / (weights + usual_weight), -1.0, 1.0);
 }
 
 }  // namespace annulus::calibration

@@ -79,7 +79,7 @@ void describe_rings(const EvidenceInput& input, CalibrationResult& result) {
     ++ring.points;
     if (point.weight <= 0.0) continue;
     ++ring.kept;
-    const double error = input.refinement->noise_scale * std::hypot(point.sigma_rad, pixel_excess_rad);
+    const double error = std::hypot(point.sigma_rad, pixel_excess_rad);
     const double weight = point.weight / (error * error);
     const Eigen::VectorXd row = sensitivities.at(point);
     if (ring.normal.size() == 0) {
@@ -161,9 +161,9 @@ void describe_azimuth(const EvidenceInput& input, CalibrationResult& result) {
 
 }  // namespace
 
-bool fits_well(const CalibrationResult& result, double line_sigma_px) {
-  return result.verdict != Verdict::failed && result.explained_share > limits::noted_explained &&
-         result.excess_px < 0.5 * limits::doubtful_excess * line_sigma_px;
+bool fits_well(const CalibrationResult& result) {
+  return result.verdict != Verdict::failed && result.ring_evidence > limits::convincing_evidence &&
+         static_cast<double>(result.rings_seen) > limits::doubtful_seen * static_cast<double>(result.rings_listed);
 }
 
 void judge(const EvidenceInput& input, CalibrationResult& result) {
@@ -181,15 +181,35 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
     result.reasons.push_back(std::move(reason));
   };
 
-  if (!refinement.converged || input.points.size() < limits::fewest_points) {
+  if (input.points.size() < limits::fewest_points) {
     fail(fmt::format("no rings of the calibrant were found: {} points lie on any, {} are needed", input.points.size(),
                      limits::fewest_points));
+    return;
+  }
+  if (!refinement.converged) {
+    fail("the refinement found no geometry that fits the points");
     return;
   }
   describe_rings(input, result);
   describe_azimuth(input, result);
   result.explained_share = input.crests.explained;
+  result.rings_listed = input.tally.listed;
+  result.rings_seen = input.tally.seen;
+  result.rings_chance = input.tally.chance;
+  result.ring_evidence = input.tally.evidence;
   result.excess_px = refinement.excess_px;
+
+  const double seen_share =
+      input.tally.listed > 0 ? static_cast<double>(input.tally.seen) / static_cast<double>(input.tally.listed) : 0.0;
+  const std::string tally = fmt::format(
+      "{} of the {} rings that should be on the detector are seen, {:.0f} would be "
+      "by chance",
+      input.tally.seen, input.tally.listed, input.tally.chance * static_cast<double>(input.tally.listed));
+  if (input.tally.evidence < limits::failed_evidence) {
+    fail(tally + ": another compound, or no powder?");
+  } else if (input.tally.evidence < limits::doubtful_evidence || seen_share < limits::doubtful_seen) {
+    doubt(tally);
+  }
 
   // Rings that are there, all along.
   std::size_t whole_rings = 0;
@@ -218,8 +238,14 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
                       refinement.excess_px, 100.0 * excess));
   }
 
+  // Neighbours that overlap and other phases' lines move points by parts of a width; what is on no ring is further off.
   std::size_t kept = 0;
-  for (const ControlPoint& point : input.points) kept += point.weight > 0.0 ? 1 : 0;
+  const double pixel_rad = std::sqrt(result.geometry.detector.pixel1_m * result.geometry.detector.pixel2_m) /
+                           std::abs(result.geometry.distance_m);
+  for (const ControlPoint& point : input.points) {
+    const double reach_rad = std::max(limits::kept_reach * line_sigma_px * pixel_rad, 5.0 * point.sigma_rad);
+    kept += std::abs(point.residual_rad) < reach_rad ? 1 : 0;
+  }
   const double kept_share = static_cast<double>(kept) / static_cast<double>(input.points.size());
   if (kept_share < limits::failed_kept) {
     fail(fmt::format("{:.0f} % of the points lie on no ring", 100.0 * (1.0 - kept_share)));
@@ -227,7 +253,8 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
     doubt(fmt::format("{:.0f} % of the points lie on no ring", 100.0 * (1.0 - kept_share)));
   }
 
-  if (input.crests.explained < limits::failed_explained) {
+  // A second phase may make most of the crests: rings that are all there stand against it.
+  if (input.crests.explained < limits::failed_explained && input.tally.evidence < limits::convincing_evidence) {
     fail(fmt::format("{:.0f} % of the crests in the image belong to none of the calibrant's rings: another compound?",
                      100.0 * (1.0 - input.crests.explained)));
   } else if (input.crests.explained < limits::doubtful_explained) {

@@ -24,13 +24,21 @@ namespace limits {
 /// ones need the third for the tilt.
 inline constexpr std::size_t fewest_rings = 3;
 inline constexpr std::size_t fewest_points = 24;
+/// Odds (RingTally::evidence, nats) that the calibrant's rings are those of the image: four rings of four against a
+/// chance of a tenth are 9. Wrong compounds and geometries reach 8, rarely 14; whole patterns 17 and more.
+inline constexpr double failed_evidence = 9.0;
+inline constexpr double doubtful_evidence = 13.0;
+inline constexpr double convincing_evidence = 15.0;
+/// Share of the rings on the list and the detector that should be seen: lists leave out the faintest, doses may be low.
+inline constexpr double doubtful_seen = 0.5;
 /// Share of a ring's sectors that must show it: 150 grains a ring fill half of it, single crystals a few hundredths.
 inline constexpr double ring_coverage = 0.25;
 /// Scatter beyond counting, over the lines' own width (sigma, at least a pixel). Modules stand within 0.1 pixel of
 /// their places and lines are 1 pixel and wider; wrong assignments scatter by what a search window holds, pixels.
 inline constexpr double failed_excess = 0.3;
 inline constexpr double doubtful_excess = 0.2;
-/// Share of the points that the fit must have kept.
+/// Share of the points that must be within half of the lines' width (sigma, at least a pixel) of their rings.
+inline constexpr double kept_reach = 0.5;
 inline constexpr double failed_kept = 0.5;
 inline constexpr double doubtful_kept = 0.8;
 /// Share of the crests on rings, over chance: below the first, something else made most of the image; below the second,
@@ -52,11 +60,12 @@ struct EvidenceInput {
   std::span<const double> rings_rad;
   RefinementSettings settings;
   CrestShare crests;
+  RingTally tally;
 };
 
 /// Whether the rings that were fitted are where they should be, whatever else is in the image or wrong with the
 /// wavelength: no other geometry will do better.
-[[nodiscard]] bool fits_well(const CalibrationResult& result, double line_sigma_px);
+[[nodiscard]] bool fits_well(const CalibrationResult& result);
 
 /// Fills verdict, reasons, warnings, rings and the numbers of the evidence in `result`, whose other members stay.
 void judge(const EvidenceInput& input, CalibrationResult& result);

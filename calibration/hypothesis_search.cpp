@@ -10,11 +10,10 @@
 #include <numeric>
 #include <utility>
 
+#include "calibration/pose_fit.hpp"
+
 namespace annulus::calibration {
 namespace {
-
-using Vector5 = Eigen::Matrix<double, 5, 1>;
-using Matrix5 = Eigen::Matrix<double, 5, 5>;
 
 double squared(double value) { return value * value; }
 
@@ -24,13 +23,6 @@ struct Crest {
   Eigen::Vector3d normal;  ///< unit vector
   double weight = 1.0;     ///< 1 for a full segment
   std::uint32_t curve = 0;
-};
-
-/// A place that shall have this sine.
-struct Target {
-  Eigen::Vector3d place;
-  double sine = 0.0;
-  double weight = 1.0;
 };
 
 /// sin(theta) of a place, theta being half of 2theta, and its derivatives: what a ring's sine, wavelength / 2 d, is
@@ -163,8 +155,10 @@ class Search {
   [[nodiscard]] Hypothesis scored(const Pose& pose, double tolerance_px) const {
     Hypothesis hypothesis;
     hypothesis.pose = pose;
-    // Share of crests that belong to no ring (other phases, noise) even when the hypothesis is right.
+    // Share of crests that belong to no ring (other phases, noise) even when the hypothesis is right, and of those on
+    // rings that run in any direction: grains make spots, not lines.
     constexpr double astray = 0.2;
+    constexpr double spots = 0.2;
     const double log_astray = std::log(astray);
     const double tolerance_m = tolerance_px * pixel_m_;
     std::vector<char> seen(rings_.size(), 0);
@@ -177,18 +171,21 @@ class Search {
       const double error_m = (at.sine - rings_[ring]) / slope;
       const double sine_squared =
           1.0 - std::min(1.0, squared(crest.normal.head<2>().dot(at.gradient.head<2>()) / slope));
-      const double deviation =
-          error_m * error_m / (tolerance_m * tolerance_m) + sine_squared / (direction_sigma_rad * direction_sigma_rad);
-      const double at_best = cell_m / (tolerance_m * std::sqrt(2.0 * std::numbers::pi)) * 0.5 *
-                             std::sqrt(2.0 * std::numbers::pi) / direction_sigma_rad;
-      if (deviation < 25.0) {
-        hypothesis.score += crest.weight * std::log(astray + (1.0 - astray) * at_best * std::exp(-0.5 * deviation));
-      } else {
-        hypothesis.score += crest.weight * log_astray;
+      const double place_deviation = error_m * error_m / (tolerance_m * tolerance_m);
+      const double direction_deviation = sine_squared / (direction_sigma_rad * direction_sigma_rad);
+      // Densities over those of chance: a cell's width, half a turn.
+      const double place_best = cell_m / (tolerance_m * std::sqrt(2.0 * std::numbers::pi));
+      const double direction_best = (1.0 - spots) * std::sqrt(0.5 * std::numbers::pi) / direction_sigma_rad;
+      double gain = log_astray;
+      if (place_deviation < 25.0) {
+        const double direction =
+            spots + (direction_deviation < 25.0 ? direction_best * std::exp(-0.5 * direction_deviation) : 0.0);
+        gain = std::log(astray + (1.0 - astray) * place_best * std::exp(-0.5 * place_deviation) * direction);
       }
-      best_possible += crest.weight * std::log(astray + (1.0 - astray) * at_best);
+      hypothesis.score += crest.weight * gain;
+      best_possible += crest.weight * std::log(astray + (1.0 - astray) * place_best * (spots + direction_best));
       total += crest.weight;
-      if (deviation < 9.0) {
+      if (gain > 0.0) {
         explained += crest.weight;
         seen[ring] = 1;
       }
@@ -212,68 +209,16 @@ class Search {
     return hypothesis;
   }
 
-  /// Levenberg-Marquardt on the five numbers of a pose; from that many pixels on, errors count linearly (pseudo-Huber).
-  [[nodiscard]] double fit(Pose& pose, std::span<const Target> targets, double scale_px, int iterations,
+  [[nodiscard]] double fit(Pose& pose, const RingTargets& targets, double scale_px, int iterations,
                            double tilt_prior_rad) const {
-    double damping = 1e-3;
-    double cost = cost_of(pose, targets, scale_px, tilt_prior_rad);
-    for (int iteration = 0; iteration < iterations; ++iteration) {
-      Matrix5 hessian = Matrix5::Zero();
-      Vector5 gradient = Vector5::Zero();
-      const Tangents tangents = tangents_of(pose.beam);
-      for (const Target& target : targets) {
-        const SineAt at = sine_at(pose, target.place);
-        const double inverse = 1.0 / (std::max(at.gradient.head<2>().norm(), 1e-9) * pixel_m_);
-        Vector5 row;
-        row << -at.gradient, at.by_beam.dot(tangents.first), at.by_beam.dot(tangents.second);
-        row *= inverse;
-        const double error = (at.sine - target.sine) * inverse;
-        const double weight = target.weight / std::sqrt(1.0 + error * error / (scale_px * scale_px));
-        hessian.noalias() += weight * row * row.transpose();
-        gradient.noalias() += weight * error * row;
-      }
-      for (int axis = 0; axis < 2; ++axis) {
-        Vector5 row = Vector5::Zero();
-        row[3] = tangents.first[axis] / tilt_prior_rad;
-        row[4] = tangents.second[axis] / tilt_prior_rad;
-        hessian += row * row.transpose();
-        gradient += pose.beam[axis] / tilt_prior_rad * row;
-      }
-      bool better = false;
-      for (int attempt = 0; attempt < 6; ++attempt) {
-        Matrix5 damped = hessian;
-        damped.diagonal() *= 1.0 + damping;
-        damped.diagonal().array() += 1e-30;
-        const Vector5 step = -damped.ldlt().solve(gradient);
-        // No step may turn the beam by more than half a radian: the model is not linear beyond.
-        if (!step.allFinite() || step.tail<2>().norm() > 0.5) {
-          damping = std::max(damping * 10.0, 1e-6);
-          continue;
-        }
-        const Pose trial = moved(pose, step);
-        const double trial_cost = trial.sample[2] < -0.2 * pixel_m_ * 10.0
-                                      ? cost_of(trial, targets, scale_px, tilt_prior_rad)
-                                      : std::numeric_limits<double>::infinity();
-        if (trial_cost < cost) {
-          const bool small = cost - trial_cost < 1e-5 * cost;
-          pose = trial;
-          cost = trial_cost;
-          damping = std::max(damping * 0.2, 1e-9);
-          better = !small;
-          break;
-        }
-        damping *= 8.0;
-      }
-      if (!better) break;
-    }
-    return cost;
+    return fit_pose(pose, targets, {pixel_m_, scale_px, iterations, tilt_prior_rad});
   }
 
   /// Assigns crests to rings, fits, and again, the tolerance falling.
   [[nodiscard]] Hypothesis refined(Pose pose, double first_tolerance_px) const {
     const double last_tolerance_px = 0.7 * scale_px_;
     double tolerance_px = first_tolerance_px;
-    std::vector<Target> targets;
+    RingTargets targets;
     for (int round = 0; round < 7; ++round) {
       targets.clear();
       for (const Crest& crest : crests_) {
@@ -283,13 +228,70 @@ class Search {
         const double error = std::abs(at.sine - rings_[ring]);
         const double cosine = std::abs(crest.normal.head<2>().dot(at.gradient.head<2>())) / slope;
         if (error < 0.45 * rings_.cell(ring) && error / slope < 4.0 * tolerance_px * pixel_m_ && cosine > 0.9)
-          targets.push_back({crest.place, rings_[ring], crest.weight});
+          targets.add(crest.place, rings_[ring], crest.weight);
       }
       if (targets.size() < 6) break;
       static_cast<void>(fit(pose, targets, tolerance_px, 5, loose_tilt_rad));
       tolerance_px = std::max(last_tolerance_px, 0.6 * tolerance_px);
     }
     return scored(pose, last_tolerance_px * 1.3);
+  }
+
+  /// The best of what comes of taking each curve for another ring: one of many rings evenly apart is easily taken for
+  /// its neighbour, and no small step leads from there to the right one.
+  [[nodiscard]] Hypothesis reassigned(Hypothesis best) const {
+    // Of the crests' sines, by the mean distance of rings there, and stretched about their middle.
+    struct Move {
+      double shift;
+      double stretch;
+    };
+    // (Lists of cubic compounds repeat themselves nearly after seven or eight rings.)
+    constexpr std::array moves{Move{-8.0, 1.0},  Move{-7.0, 1.0},  Move{-5.0, 1.0}, Move{-3.0, 1.0},  Move{-2.0, 1.0},
+                               Move{-1.0, 1.0},  Move{-0.5, 1.0},  Move{0.5, 1.0},  Move{1.0, 1.0},   Move{2.0, 1.0},
+                               Move{3.0, 1.0},   Move{5.0, 1.0},   Move{7.0, 1.0},  Move{8.0, 1.0},   Move{-1.0, 0.95},
+                               Move{1.0, 0.95},  Move{-0.5, 0.95}, Move{0.5, 0.95}, Move{-1.0, 1.05}, Move{1.0, 1.05},
+                               Move{-0.5, 1.05}, Move{0.5, 1.05},  Move{0.0, 0.85}, Move{0.0, 0.92},  Move{0.0, 0.97},
+                               Move{0.0, 1.03},  Move{0.0, 1.08},  Move{0.0, 1.15}};
+    constexpr int rounds = 6;
+    for (int round = 0; round < rounds; ++round) {
+      const Hypothesis from = best;
+      std::vector<double> sums(curves_, 0.0), weights(curves_, 0.0);
+      double middle = 0.0, total = 0.0;
+      for (const Crest& crest : crests_) {
+        const double sine = sine_alone(from.pose, crest.place);
+        sums[crest.curve] += crest.weight * sine;
+        weights[crest.curve] += crest.weight;
+        middle += crest.weight * sine;
+        total += crest.weight;
+      }
+      middle /= total;
+      double lowest = 1.0, highest = 0.0;
+      for (std::uint32_t curve = 0; curve < curves_; ++curve) {
+        if (weights[curve] <= 0.0) continue;
+        lowest = std::min(lowest, sums[curve] / weights[curve]);
+        highest = std::max(highest, sums[curve] / weights[curve]);
+      }
+      const double apart =
+          (highest - lowest) / std::max(1.0, static_cast<double>(rings_.nearest(highest)) - rings_.nearest(lowest));
+      for (const Move& move : moves) {
+        RingTargets targets;
+        for (const Crest& crest : crests_) {
+          constexpr double least_weight = 2.0;  // curves of less are no rings
+          if (weights[crest.curve] < least_weight) continue;
+          const double mean = sums[crest.curve] / weights[crest.curve];
+          const double wanted = middle + move.stretch * (mean - middle) + move.shift * apart;
+          targets.add(crest.place, rings_[rings_.nearest(std::clamp(wanted, 0.0, 1.0))], crest.weight);
+        }
+        if (targets.size() < 6) continue;
+        Pose pose = from.pose;
+        static_cast<void>(fit(pose, targets, 4.0 * scale_px_, 12, loose_tilt_rad));
+        const Hypothesis trial = refined(pose, 6.0 * scale_px_);
+        if (trial.score > best.score) best = trial;
+      }
+      constexpr double least_gain = 10.0;  // nats
+      if (best.score < from.score + least_gain) break;
+    }
+    return best;
   }
 
   /// Best distance for this beam and pattern: equal angles along each curve place the sample over the detector, then
@@ -455,18 +457,6 @@ class Search {
   /// Of the final fits: keeps a tilt that nothing determines from running away.
   static constexpr double loose_tilt_rad = 3.0;
 
-  [[nodiscard]] double cost_of(const Pose& pose, std::span<const Target> targets, double scale_px,
-                               double tilt_prior_rad) const {
-    double cost = (pose.beam[0] * pose.beam[0] + pose.beam[1] * pose.beam[1]) / (tilt_prior_rad * tilt_prior_rad);
-    for (const Target& target : targets) {
-      const SineAt at = sine_at(pose, target.place);
-      const double error = (at.sine - target.sine) / (std::max(at.gradient.head<2>().norm(), 1e-9) * pixel_m_);
-      cost +=
-          target.weight * 2.0 * scale_px * scale_px * (std::sqrt(1.0 + error * error / (scale_px * scale_px)) - 1.0);
-    }
-    return cost;
-  }
-
   RingList rings_;
   double pixel_m_;
   double scale_px_;
@@ -555,7 +545,7 @@ void Search::propose_from_pairs(std::vector<Hypothesis>& proposals) const {
       }
     }
   }
-  constexpr std::size_t most_jobs = 20000;  // some 50 us each
+  constexpr std::size_t most_jobs = 8000;  // some 50 us each
   const double keep =
       std::min(1.0, static_cast<double>(most_jobs) / std::max<double>(1.0, static_cast<double>(jobs.size())));
   std::vector<Hypothesis> found(jobs.size());
@@ -564,9 +554,9 @@ void Search::propose_from_pairs(std::vector<Hypothesis>& proposals) const {
     found[index].score = -std::numeric_limits<double>::infinity();
     if (std::floor(static_cast<double>(index) * keep) == std::floor(static_cast<double>(index + 1) * keep)) continue;
     const Job& job = jobs[index];
-    std::vector<Target> targets;
-    for (const Crest* crest : curves[job.one].crests) targets.push_back({crest->place, rings_[job.inner], 1.0});
-    for (const Crest* crest : curves[job.other].crests) targets.push_back({crest->place, rings_[job.outer], 1.0});
+    RingTargets targets;
+    for (const Crest* crest : curves[job.one].crests) targets.add(crest->place, rings_[job.inner], 1.0);
+    for (const Crest* crest : curves[job.other].crests) targets.add(crest->place, rings_[job.outer], 1.0);
     const double inner_rad = 2.0 * std::asin(rings_[job.inner]);
     const double outer_rad = 2.0 * std::asin(rings_[job.outer]);
     const double angle = 0.5 * (inner_rad + outer_rad);
@@ -608,6 +598,20 @@ bool alike(const Pose& one, const Pose& other, std::span<const Crest> crests, do
 
 }  // namespace
 
+std::vector<Eigen::Vector3f> places_of(const RidgeMap& ridges, const DetectorPlaces& places) {
+  std::vector<Eigen::Vector3f> found(ridges.rows * ridges.columns);
+#pragma omp parallel for
+  for (std::size_t row = 0; row < ridges.rows; ++row) {
+    for (std::size_t column = 0; column < ridges.columns; ++column) {
+      found[row * ridges.columns + column] = places
+                                                 .at((static_cast<double>(row) + 0.5) * ridges.scale_px,
+                                                     (static_cast<double>(column) + 0.5) * ridges.scale_px)
+                                                 .cast<float>();
+    }
+  }
+  return found;
+}
+
 std::vector<Hypothesis> search_hypotheses(const SearchInput& input, std::span<const Pose> guesses, SearchEffort effort,
                                           std::size_t count) {
   constexpr std::size_t fewest_segments = 6;
@@ -615,47 +619,82 @@ std::vector<Hypothesis> search_hypotheses(const SearchInput& input, std::span<co
   const Search coarse(input, 240);
   const Search fine(input, 1500);
   const double scale_px = input.ridges->scale_px;
+  const auto higher_score = [](const Hypothesis& one, const Hypothesis& other) { return one.score > other.score; };
 
   std::vector<Hypothesis> proposals;
   for (const Pose& guess : guesses) proposals.push_back(coarse.scored(guess, 3.0 * scale_px));
   coarse.propose_around_centres(effort, proposals);
   if (effort == SearchEffort::full) coarse.propose_from_pairs(proposals);
-  std::stable_sort(proposals.begin() + static_cast<std::ptrdiff_t>(guesses.size()), proposals.end(),
-                   [](const Hypothesis& one, const Hypothesis& other) { return one.score > other.score; });
+  std::stable_sort(proposals.begin() + static_cast<std::ptrdiff_t>(guesses.size()), proposals.end(), higher_score);
 
   const std::size_t tried = std::min<std::size_t>(proposals.size(), guesses.size() + 120);
   std::vector<Hypothesis> refined(tried);
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t index = 0; index < tried; ++index)
     refined[index] = coarse.refined(proposals[index].pose, 6.0 * scale_px);
-  std::stable_sort(refined.begin(), refined.end(),
-                   [](const Hypothesis& one, const Hypothesis& other) { return one.score > other.score; });
-  std::vector<Hypothesis> distinct;
-  for (const Hypothesis& hypothesis : refined) {
-    if (distinct.size() == 2 * count) break;
-    const bool known = std::any_of(distinct.begin(), distinct.end(), [&](const Hypothesis& other) {
-      return alike(hypothesis.pose, other.pose, coarse.crests(), input.pixel_m, scale_px);
-    });
-    if (!known) distinct.push_back(hypothesis);
+  const auto distinct_of = [&](std::vector<Hypothesis>& some, std::size_t most) {
+    std::stable_sort(some.begin(), some.end(), higher_score);
+    std::vector<Hypothesis> distinct;
+    for (const Hypothesis& hypothesis : some) {
+      if (distinct.size() == most) break;
+      const bool known = std::any_of(distinct.begin(), distinct.end(), [&](const Hypothesis& other) {
+        return alike(hypothesis.pose, other.pose, coarse.crests(), input.pixel_m, scale_px);
+      });
+      if (!known) distinct.push_back(hypothesis);
+    }
+    return distinct;
+  };
+  // A wrong geometry that explains many crests may do so better than the right one: the rings themselves decide.
+  constexpr std::size_t rivals = 4;
+  std::vector<Hypothesis> distinct = distinct_of(refined, rivals * count);
+  if (effort == SearchEffort::full) {
+    const std::size_t moved_on = std::min<std::size_t>(distinct.size(), count);
+#pragma omp parallel for schedule(dynamic)
+    for (std::size_t index = 0; index < moved_on; ++index) distinct[index] = coarse.reassigned(distinct[index]);
+    distinct = distinct_of(distinct, rivals * count);
   }
-  for (Hypothesis& hypothesis : distinct) hypothesis = fine.refined(hypothesis.pose, 3.0 * scale_px);
-  std::stable_sort(distinct.begin(), distinct.end(),
-                   [](const Hypothesis& one, const Hypothesis& other) { return one.score > other.score; });
+  std::vector<double> ring_sines;
+  for (const double ring_rad : input.rings_rad) ring_sines.push_back(std::sin(0.5 * ring_rad));
+#pragma omp parallel
+  {
+    std::vector<float> sines(input.ridge_places->size());
+#pragma omp for schedule(dynamic)
+    for (std::size_t index = 0; index < distinct.size(); ++index) {
+      Hypothesis& hypothesis = distinct[index];
+      hypothesis = fine.refined(hypothesis.pose, 3.0 * scale_px);
+      const Eigen::Vector3f sample = hypothesis.pose.sample.cast<float>();
+      const Eigen::Vector3f beam = hypothesis.pose.beam.cast<float>();
+      for (std::size_t pixel = 0; pixel < sines.size(); ++pixel) {
+        // |direction - beam| = 2 sin(theta) keeps its digits at small angles, where a cosine loses them.
+        sines[pixel] = 0.5F * (((*input.ridge_places)[pixel] - sample).normalized() - beam).norm();
+      }
+      hypothesis.tally = tally_rings(*input.ridges, sines, ring_sines);
+    }
+  }
+  std::stable_sort(distinct.begin(), distinct.end(), [](const Hypothesis& one, const Hypothesis& other) {
+    return one.tally.evidence != other.tally.evidence ? one.tally.evidence > other.tally.evidence
+                                                      : one.score > other.score;
+  });
   if (distinct.size() > count) distinct.resize(count);
   return distinct;
 }
 
-CrestShare explained_crests(const SearchInput& input, const Pose& pose, std::span<const char> seen,
+CrestShare explained_crests(const SearchInput& input, const integrator::Geometry& geometry, std::span<const char> seen,
                             double tolerance_px) {
   constexpr int fewest_segments = 3;
-  const RingList rings(input.rings_rad);
+  const std::vector<double> parallax = integrator::parallax_table_m(geometry);
+  const kernels::PixelGeometry pixels = integrator::pixel_geometry(geometry, parallax);
+  const std::span<const double> rings = input.rings_rad;
   const auto on_ring = [&](double row, double column) {
-    const SineAt at = sine_at(pose, input.places->at(row, column));
-    const double reach = tolerance_px * input.pixel_m * std::max(at.gradient.head<2>().norm(), 1e-9);
-    // The nearest ring, or one beside it when that is not seen.
-    const std::uint32_t nearest = rings.nearest(at.sine);
-    for (std::uint32_t ring = nearest > 0 ? nearest - 1 : 0; ring <= nearest + 1 && ring < rings.size(); ++ring) {
-      if (seen[ring] != 0 && std::abs(at.sine - rings[ring]) < reach) return true;
+    constexpr double step = 0.5;
+    const double angle = integrator::two_theta_rad(pixels, row, column);
+    const double slope = std::hypot(
+        integrator::two_theta_rad(pixels, row + step, column) - integrator::two_theta_rad(pixels, row - step, column),
+        integrator::two_theta_rad(pixels, row, column + step) - integrator::two_theta_rad(pixels, row, column - step));
+    const double reach = tolerance_px * slope;
+    auto ring = std::lower_bound(rings.begin(), rings.end(), angle - reach);
+    for (; ring != rings.end() && *ring < angle + reach; ++ring) {
+      if (seen[static_cast<std::size_t>(ring - rings.begin())] != 0) return true;
     }
     return false;
   };

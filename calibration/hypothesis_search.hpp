@@ -14,6 +14,8 @@
 
 #include "calibration/pose.hpp"
 #include "calibration/ring_detection.hpp"
+#include "calibration/ring_tally.hpp"
+#include "integrator/geometry.hpp"
 
 namespace annulus::calibration {
 
@@ -21,7 +23,8 @@ namespace annulus::calibration {
 struct SearchInput {
   const RidgeMap* ridges = nullptr;
   const DetectorPlaces* places = nullptr;
-  std::span<const std::uint8_t> mask;  ///< [rows, columns]
+  const std::vector<Eigen::Vector3f>* ridge_places = nullptr;  ///< of the detection's pixels, see places_of()
+  std::span<const std::uint8_t> mask;                          ///< [rows, columns]
   std::uint32_t rows = 0;
   std::uint32_t columns = 0;
   double pixel_m = 0.0;               ///< geometric mean of the pixel's sides
@@ -34,7 +37,11 @@ struct Hypothesis {
   double quality = 0.0;     ///< the score as a share of what it would be if every crest stood exactly on its ring
   double explained = 0.0;   ///< share of the segments' weight that lies on rings
   std::uint32_t rings = 0;  ///< rings that have segments
+  RingTally tally;          ///< of the rings in the image itself
 };
+
+/// Places [rows, columns] of the middles of the detection's pixels, in m.
+[[nodiscard]] std::vector<Eigen::Vector3f> places_of(const RidgeMap& ridges, const DetectorPlaces& places);
 
 /// How far to look.
 enum class SearchEffort : std::uint8_t {
@@ -42,8 +49,9 @@ enum class SearchEffort : std::uint8_t {
   full,   ///< everything
 };
 
-/// The best hypotheses, refined on the segments, best first; at most `count`, no two alike. `guesses` are tried besides
-/// the search's own. Empty when there is too little to go by.
+/// The best hypotheses, refined on the segments; at most `count`, no two alike. First comes the one for which the rings
+/// in the image speak most (RingTally::evidence), then by score. `guesses` are tried besides the search's own. Empty
+/// when there is too little to go by.
 [[nodiscard]] std::vector<Hypothesis> search_hypotheses(const SearchInput& input, std::span<const Pose> guesses,
                                                         SearchEffort effort, std::size_t count);
 
@@ -55,7 +63,7 @@ struct CrestShare {
   double chance = 0.0;     ///< share of the detector that is so near to one of these rings
   double length_px = 0.0;  ///< of all clear crests
 };
-[[nodiscard]] CrestShare explained_crests(const SearchInput& input, const Pose& pose, std::span<const char> seen,
-                                          double tolerance_px);
+[[nodiscard]] CrestShare explained_crests(const SearchInput& input, const integrator::Geometry& geometry,
+                                          std::span<const char> seen, double tolerance_px);
 
 }  // namespace annulus::calibration

@@ -70,7 +70,7 @@ struct ParallaxStretch {
   }
 };
 
-/// The residual of one point in units of its error.
+/// The residual of one point in units of its error: off its ring, and the ring off its place by `shift`.
 struct PointCost {
   std::array<double, 3> place_m;
   double distance_offset_m;
@@ -79,13 +79,24 @@ struct PointCost {
   std::span<const double> parallax_m;
 
   template <typename Number>
-  bool operator()(const Number* parameters, Number* residual) const {
+  bool operator()(const Number* parameters, const Number* shift_rad, Number* residual) const {
     using std::asin;
     const Number sine = parameters[6] / (2.0 * d_spacing_m);
     if (!(sine < 1.0)) return false;
-    residual[0] =
-        (two_theta_of(parameters, place_m, distance_offset_m, ParallaxStretch{parallax_m}) - 2.0 * asin(sine)) *
-        inverse_error;
+    residual[0] = (two_theta_of(parameters, place_m, distance_offset_m, ParallaxStretch{parallax_m}) -
+                   2.0 * asin(sine) - shift_rad[0]) *
+                  inverse_error;
+    return true;
+  }
+};
+
+/// What a ring's shift costs.
+struct ShiftCost {
+  double inverse_error;
+
+  template <typename Number>
+  bool operator()(const Number* shift_rad, Number* residual) const {
+    residual[0] = shift_rad[0] * inverse_error;
     return true;
   }
 };
@@ -103,52 +114,78 @@ double median_of(std::vector<double>& values) {
   return values[values.size() / 2];
 }
 
-/// Weights of whole rings. A second phase's line beside a ring, or a wrong spacing, moves all the points of a ring
-/// alike, each by less than its own error: only their mean shows it. The means are weighed by Tukey's biweight in units
-/// of their spread over the rings, which is no less than their standard errors.
+/// The error in pixels that with the others makes the spread of deviations, `spread(error)`, what it should be, 1.
+template <typename Spread>
+double excess_of(const Spread& spread) {
+  double low = 0.0, high = 1e-3;
+  while (spread(high) > 1.0 && high < 1e3) high *= 2.0;
+  for (int step = 0; step < 30; ++step) {
+    const double middle = 0.5 * (low + high);
+    (spread(middle) > 1.0 ? low : high) = middle;
+  }
+  return high;
+}
+
+/// One ring in one image.
+struct RingShift {
+  double weight = 0.0, residual = 0.0, pixel = 0.0;  ///< sums over its points; residual weighed, rad
+  std::size_t points = 0;
+  double error_rad = 0.0;  ///< how far rings are off their places besides what their points' errors tell; 0 = nothing
+  double say = 1.0;        ///< what its deviation from the others leaves it
+  double shift_rad = 0.0;  ///< as fitted
+
+  [[nodiscard]] double mean_rad() const { return residual / weight; }
+  [[nodiscard]] double pixel_rad() const { return pixel / static_cast<double>(points); }
+};
+
+/// Rings as wholes. A second phase's line beside a ring, or a wrong spacing, moves all the points of a ring alike, each
+/// by less than its own error: only the rings' means show it. How far rings are off is found from the spread of the
+/// means, and rings that are further off than that are weighed by Tukey's biweight.
 void weigh_rings(std::span<const ControlPoint> points, std::span<const double> residuals,
                  std::span<const double> errors_rad, std::span<const double> pixel_rad,
-                 const RefinementSettings& settings, std::vector<double>& weights) {
-  struct Mean {
-    double weight = 0.0, residual = 0.0, pixel = 0.0;
-    std::size_t points = 0;
-  };
-  const std::size_t rings = settings.d_spacings_m.size();
-  std::map<std::size_t, Mean> means;
+                 std::span<const std::size_t> ring_of, std::vector<RingShift>& rings) {
+  for (RingShift& ring : rings) ring = RingShift{};
   for (std::size_t point = 0; point < points.size(); ++point) {
+    RingShift& ring = rings[ring_of[point]];
+    ring.pixel += pixel_rad[point];
+    ++ring.points;
     // What is far out must not speak for its ring.
     if (std::abs(residuals[point]) > tukey_constant * errors_rad[point]) continue;
-    Mean& mean = means[points[point].image * rings + points[point].ring];
     const double weight = 1.0 / (errors_rad[point] * errors_rad[point]);
-    mean.weight += weight;
-    mean.residual += weight * residuals[point];
-    mean.pixel += pixel_rad[point];
-    ++mean.points;
+    ring.weight += weight;
+    ring.residual += weight * residuals[point];
   }
-  std::fill(weights.begin(), weights.end(), 1.0);
-  constexpr std::size_t fewest_rings = 5;  // a fit of five numbers leaves fewer no spread
-  if (means.size() < fewest_rings) return;
   std::vector<double> deviations;
-  // Means of thousands of points are so exact that the model itself is not: below this many pixels nothing is weighed.
-  constexpr double least_px = 0.01;
-  const auto deviation = [](const Mean& mean, double excess_px) {
-    const double pixel = mean.pixel / static_cast<double>(mean.points);
-    return std::abs(mean.residual / mean.weight) / std::sqrt(1.0 / mean.weight + excess_px * excess_px * pixel * pixel);
+  const auto deviation = [](const RingShift& ring, double excess_px) {
+    return std::abs(ring.mean_rad()) / std::hypot(1.0 / std::sqrt(ring.weight), excess_px * ring.pixel_rad());
   };
-  double excess_px = least_px;
-  for (; excess_px < 10.0; excess_px *= 1.2) {
+  const auto spread = [&](double excess_px) {
     deviations.clear();
-    for (const auto& [key, mean] : means) deviations.push_back(deviation(mean, excess_px));
-    if (median_of(deviations) / gaussian_mad <= 1.0) break;
-  }
-  for (std::size_t point = 0; point < points.size(); ++point) {
-    const auto mean = means.find(points[point].image * rings + points[point].ring);
-    if (mean == means.end()) {
-      weights[point] = 0.0;
-      continue;
+    for (const RingShift& ring : rings) {
+      if (ring.weight > 0.0) deviations.push_back(deviation(ring, excess_px));
     }
-    const double t = deviation(mean->second, excess_px) / tukey_constant;
-    weights[point] = t < 1.0 ? (1.0 - t * t) * (1.0 - t * t) : 0.0;
+    // The fit takes up some three of the rings' shifts: distance, and what tilt and centre can do for them.
+    const double count = static_cast<double>(deviations.size());
+    return median_of(deviations) / gaussian_mad * std::sqrt(count / (count - 3.0));
+  };
+  const auto speaking =
+      std::count_if(rings.begin(), rings.end(), [](const RingShift& ring) { return ring.weight > 0.0; });
+  constexpr std::ptrdiff_t fewest_rings = 5;  // a fit of five numbers leaves fewer no spread
+  double excess_px = 0.0;
+  if (speaking >= fewest_rings) {
+    // The median of n deviations of a Gaussian is uncertain by 1.17 / sqrt(2 n): less than two of these is no excess.
+    const double chance = 1.0 + 2.0 * 1.17 / std::sqrt(2.0 * static_cast<double>(speaking));
+    if (spread(0.0) > chance) excess_px = excess_of(spread);
+  }
+  for (RingShift& ring : rings) {
+    if (ring.points == 0) continue;
+    ring.error_rad = excess_px * ring.pixel_rad();
+    if (ring.weight <= 0.0) {
+      ring.say = 0.0;
+    } else if (speaking >= fewest_rings) {
+      const double t = deviation(ring, excess_px) / tukey_constant;
+      ring.say = t < 1.0 ? (1.0 - t * t) * (1.0 - t * t) : 0.0;
+    }
   }
 }
 
@@ -251,10 +288,20 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
   std::vector<double> errors_rad(points.size());
   std::vector<double> pixel_rad(points.size());
   std::vector<double> residuals(points.size());
-  std::vector<double> ring_weights(points.size(), 1.0);
+  // Rings of each image, numbered as they come.
+  std::vector<std::size_t> ring_of(points.size());
+  std::vector<RingShift> rings;
+  {
+    std::map<std::pair<std::uint32_t, std::uint32_t>, std::size_t> numbers;
+    for (std::size_t point = 0; point < points.size(); ++point) {
+      const auto found = numbers.try_emplace({points[point].image, points[point].ring}, numbers.size());
+      ring_of[point] = found.first->second;
+    }
+    rings.resize(numbers.size());
+  }
+  std::vector<double> middles(rings.size(), 0.0);  // of the rings' residuals
   std::vector<double> scratch;
   constexpr int rounds = 6;
-  double scale = 1.0;
   for (int round = 0; round < rounds; ++round) {
     const std::vector<double> parallax = integrator::parallax_table_m(result.geometry);
     {
@@ -270,32 +317,24 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
       }
     }
     // The excess that makes the median deviation of the whole what it should be; none when counting explains it all.
+    // What is common to a ring is no scatter of points, once the geometry is near.
+    if (round >= 2) {
+      std::vector<std::vector<double>> of_rings(rings.size());
+      for (std::size_t point = 0; point < points.size(); ++point) of_rings[ring_of[point]].push_back(residuals[point]);
+      for (std::size_t ring = 0; ring < rings.size(); ++ring) middles[ring] = median_of(of_rings[ring]);
+    }
     const auto spread = [&](double excess_px) {
       scratch.resize(points.size());
       for (std::size_t point = 0; point < points.size(); ++point) {
-        scratch[point] = std::abs(residuals[point]) / std::hypot(points[point].sigma_rad, excess_px * pixel_rad[point]);
+        scratch[point] = std::abs(residuals[point] - middles[ring_of[point]]) /
+                         std::hypot(points[point].sigma_rad, excess_px * pixel_rad[point]);
       }
       return median_of(scratch) / gaussian_mad;
     };
-    result.excess_px = 0.0;
-    scale = spread(0.0);
-    if (scale > 1.0) {
-      double low = 0.0, high = 1e-3;
-      while (spread(high) > 1.0 && high < 1e3) high *= 2.0;
-      for (int step = 0; step < 30; ++step) {
-        const double middle = 0.5 * (low + high);
-        (spread(middle) > 1.0 ? low : high) = middle;
-      }
-      result.excess_px = high;
-      scale = 1.0;
-    }
-    // Averaged or scaled counts have smaller errors than their roots; a scale near zero would be noise-free data.
-    scale = std::max(scale, 1e-3);
-    result.noise_scale = scale;
-    for (std::size_t point = 0; point < points.size(); ++point) {
-      errors_rad[point] = scale * std::hypot(points[point].sigma_rad, result.excess_px * pixel_rad[point]);
-    }
-    if (round >= 1) weigh_rings(points, residuals, errors_rad, pixel_rad, settings, ring_weights);
+    result.excess_px = spread(0.0) > 1.0 ? excess_of(spread) : 0.0;
+    for (std::size_t point = 0; point < points.size(); ++point)
+      errors_rad[point] = std::hypot(points[point].sigma_rad, result.excess_px * pixel_rad[point]);
+    if (round >= 1) weigh_rings(points, residuals, errors_rad, pixel_rad, ring_of, rings);
 
     std::unique_ptr<ceres::LossFunction> loss;
     std::map<double, std::unique_ptr<ceres::LossFunction>> scaled_losses;
@@ -307,15 +346,26 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
       loss = std::make_unique<ceres::CauchyLoss>(cauchy_constant);
     else
       loss = std::make_unique<ceres::TukeyLoss>(tukey_constant);
+    bool shifted = false;
     for (std::size_t point = 0; point < points.size(); ++point) {
-      const double ring_weight = ring_weights[point];
-      if (ring_weight <= 0.0) continue;
-      auto& scaled = scaled_losses[ring_weight];
-      if (!scaled) scaled = std::make_unique<ceres::ScaledLoss>(loss.get(), ring_weight, ceres::DO_NOT_TAKE_OWNERSHIP);
-      problem.AddResidualBlock(new ceres::AutoDiffCostFunction<PointCost, 1, parameter_count>(new PointCost{
+      RingShift& ring = rings[ring_of[point]];
+      if (ring.say <= 0.0) continue;
+      auto& scaled = scaled_losses[ring.say];
+      if (!scaled) scaled = std::make_unique<ceres::ScaledLoss>(loss.get(), ring.say, ceres::DO_NOT_TAKE_OWNERSHIP);
+      problem.AddResidualBlock(new ceres::AutoDiffCostFunction<PointCost, 1, parameter_count, 1>(new PointCost{
                                    places_m[point], offsets_m[point], settings.d_spacings_m[points[point].ring],
                                    1.0 / errors_rad[point], parallax}),
-                               scaled.get(), values.data());
+                               scaled.get(), values.data(), &ring.shift_rad);
+    }
+    for (RingShift& ring : rings) {
+      if (!problem.HasParameterBlock(&ring.shift_rad)) continue;
+      if (ring.error_rad > 0.0) {
+        problem.AddResidualBlock(new ceres::AutoDiffCostFunction<ShiftCost, 1, 1>(new ShiftCost{1.0 / ring.error_rad}),
+                                 nullptr, &ring.shift_rad);
+        shifted = true;
+      } else {
+        problem.SetParameterBlockConstant(&ring.shift_rad);
+      }
     }
     if (!problem.HasParameterBlock(values.data())) return result;
     if (!constant.empty()) problem.SetManifold(values.data(), new ceres::SubsetManifold(parameter_count, constant));
@@ -325,9 +375,10 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
       if (freedom.upper) problem.SetParameterUpperBound(values.data(), static_cast<int>(index), *freedom.upper);
     }
     ceres::Solver::Options solver;
-    solver.linear_solver_type = ceres::DENSE_QR;
-    solver.max_num_iterations = 30;
-    solver.function_tolerance = 1e-10;
+    // Each point knows one ring's shift: these are eliminated first.
+    solver.linear_solver_type = shifted ? ceres::DENSE_SCHUR : ceres::DENSE_QR;
+    solver.max_num_iterations = 60;
+    solver.function_tolerance = 1e-9;
     solver.parameter_tolerance = 1e-12;
     solver.num_threads = 1;  // a sum in one order: the same bits whatever the machine
     solver.logging_type = ceres::SILENT;
@@ -350,6 +401,11 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
       Eigen::MatrixXd::Zero(static_cast<Eigen::Index>(unknowns), static_cast<Eigen::Index>(unknowns));
   double psi_squared = 0.0, psi_slope = 0.0, weights = 0.0, weighted_squares = 0.0, chi_squared = 0.0, count = 0.0;
   double kept = 0.0;
+  struct Coupling {
+    double weight = 0.0;
+    Eigen::VectorXd row;
+  };
+  std::vector<Coupling> couplings(rings.size());
   for (std::size_t point = 0; point < points.size(); ++point) {
     PointCost cost{places_m[point], offsets_m[point], settings.d_spacings_m[points[point].ring],
                    1.0 / errors_rad[point], parallax};
@@ -357,20 +413,29 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
     std::array<Jet, parameter_count> jets;
     for (std::size_t index = 0; index < parameter_count; ++index)
       jets[index] = Jet(values[index], static_cast<int>(index));
+    const RingShift& ring = rings[ring_of[point]];
+    const Jet unshifted(0.0);
     Jet residual;
-    if (!cost(jets.data(), &residual)) continue;
+    if (!cost(jets.data(), &unshifted, &residual)) continue;
+    points[point].residual_rad = residual.a * errors_rad[point];
+    residual.a -= ring.shift_rad / errors_rad[point];
     Eigen::VectorXd row(static_cast<Eigen::Index>(unknowns));
     for (std::size_t index = 0; index < unknowns; ++index)
       row[static_cast<Eigen::Index>(index)] = residual.v[static_cast<Eigen::Index>(free[index])];
-    const double ring_weight = ring_weights[point];
+    const double ring_weight = ring.say;
     normal.noalias() += ring_weight * row * row.transpose();
+    if (ring.error_rad > 0.0) {
+      Coupling& coupling = couplings[ring_of[point]];
+      if (coupling.row.size() == 0) coupling.row = Eigen::VectorXd::Zero(static_cast<Eigen::Index>(unknowns));
+      coupling.row += ring_weight / errors_rad[point] * row;
+      coupling.weight += ring_weight / (errors_rad[point] * errors_rad[point]);
+    }
     const double t = residual.a / tukey_constant;
     const double inside = std::max(0.0, 1.0 - t * t);
     const double weight = inside * inside;
     psi_squared += ring_weight * weight * weight * residual.a * residual.a;
     psi_slope += inside > 0.0 ? ring_weight * inside * (1.0 - 5.0 * t * t) : 0.0;
     count += ring_weight;
-    points[point].residual_rad = residual.a * errors_rad[point];
     points[point].weight = ring_weight * weight;
     weights += ring_weight * weight;
     weighted_squares += ring_weight * weight * points[point].residual_rad * points[point].residual_rad;
@@ -379,6 +444,13 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
       chi_squared += counting * counting;
       kept += 1.0;
     }
+  }
+  // What the points of a ring tell together is no better than the ring's place.
+  for (std::size_t ring = 0; ring < rings.size(); ++ring) {
+    const Coupling& coupling = couplings[ring];
+    if (coupling.row.size() == 0) continue;
+    const double own = 1.0 / (rings[ring].error_rad * rings[ring].error_rad);
+    normal.noalias() -= coupling.row * coupling.row.transpose() / (coupling.weight + own);
   }
   const double spare = std::max(1.0, count - static_cast<double>(unknowns));
   result.rms_residual_rad = weights > 0.0 ? std::sqrt(weighted_squares / weights) : 0.0;

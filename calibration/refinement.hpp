@@ -29,7 +29,6 @@ struct Refinement {
   std::array<double, parameter_count> standard_error{};
   std::array<std::array<double, parameter_count>, parameter_count> covariance{};
   double excess_px = 0.0;            ///< error of the points besides counting, in pixels
-  double noise_scale = 1.0;          ///< of the counting errors, when they are smaller than told (averaged images)
   double rms_residual_rad = 0.0;     ///< weighted by what the loss left
   double reduced_chi_squared = 0.0;  ///< by counting statistics alone
 };

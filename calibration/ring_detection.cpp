@@ -140,6 +140,10 @@ RidgeMap detect_ridges(std::span<const float> counts, std::span<const std::uint8
       }
     }
   }
+  map.rows = small_rows;
+  map.columns = small_columns;
+  map.roots = sum.values;
+  map.weights = weight.values;
   const Plane smooth_sum = smoothed(sum, settings.smoothing_px);
   const Plane smooth_weight = smoothed(weight, settings.smoothing_px);
   const Plane wide_sum = smoothed(sum, 4.0 * settings.smoothing_px);
@@ -180,7 +184,8 @@ RidgeMap detect_ridges(std::span<const float> counts, std::span<const std::uint8
       const double half_trace = 0.5 * (hessian_rr + hessian_cc);
       const double root = std::hypot(0.5 * (hessian_rr - hessian_cc), hessian_rc);
       const double lowest = half_trace - root;
-      if (lowest >= 0.0) continue;
+      // Beside a spot the image bends down along the spot's edge and up across it, more: no crest.
+      if (lowest >= 0.0 || half_trace >= 0.0) continue;
       const double angle = 0.5 * std::atan2(2.0 * hessian_rc, hessian_rr - hessian_cc);  // of the highest eigenvalue
       const double normal_row = -std::sin(angle);
       const double normal_column = std::cos(angle);

@@ -61,6 +61,8 @@ struct Outcome {
   double chi_squared = 0.0;  ///< of the parameters' errors, by the covariance given, for one degree of freedom
   std::size_t points = 0;
   double reduced_chi_squared = 0.0;  ///< of the fit
+  std::size_t rings_listed = 0, rings_seen = 0;
+  double ring_evidence = 0.0, explained_share = 0.0, excess_px = 0.0;
   double seconds = 0.0;
   double megapixels = 0.0;
   std::string reason;
@@ -148,6 +150,11 @@ Outcome run(const CalibrationCase& sample, std::uint32_t number, const Options& 
   outcome.verdict = result.verdict;
   outcome.points = result.points.size();
   outcome.reduced_chi_squared = result.reduced_chi_squared;
+  outcome.rings_listed = result.rings_listed;
+  outcome.rings_seen = result.rings_seen;
+  outcome.ring_evidence = result.ring_evidence;
+  outcome.explained_share = result.explained_share;
+  outcome.excess_px = result.excess_px;
   if (!result.reasons.empty()) outcome.reason = result.reasons.front();
   const Geometry& truth = sample.image.geometry;
   if (result.geometry.detector.has_shape()) {
@@ -243,6 +250,11 @@ Json json_of(const Outcome& outcome) {
           {"parameter_chi_squared", outcome.chi_squared},
           {"points", outcome.points},
           {"reduced_chi_squared", outcome.reduced_chi_squared},
+          {"rings_listed", outcome.rings_listed},
+          {"rings_seen", outcome.rings_seen},
+          {"ring_evidence", outcome.ring_evidence},
+          {"explained_share", outcome.explained_share},
+          {"excess_px", outcome.excess_px},
           {"seconds", outcome.seconds},
           {"megapixels", outcome.megapixels},
           {"reason", outcome.reason}};
