@@ -67,9 +67,11 @@ class Calibration {
       for (std::size_t index = 0; index < std::min(most_fits, hypotheses.size()); ++index) {
         if (hypotheses[index].tally.evidence < rival * hypotheses.front().tally.evidence) break;
         CalibrationResult result = result_of(hypotheses[index].pose);
-        if (!any || rank(result) > rank(best)) best = std::move(result);
+        if (!any || is_better(result, best)) best = std::move(result);
         any = true;
-        if (best.verdict == Verdict::good) break;
+        const bool rivalled = index + 1 < hypotheses.size() &&
+                              hypotheses[index + 1].tally.evidence > hypotheses.front().tally.evidence - near_evidence;
+        if (best.verdict == Verdict::good && !rivalled) break;
       }
       if (any && (best.verdict == Verdict::good || fits_well(best))) break;
     }
@@ -78,6 +80,9 @@ class Calibration {
   }
 
  private:
+  /// Odds so near to each other do not tell two geometries apart.
+  static constexpr double near_evidence = 2.0;  // nats
+
   /// What a search sees of the first image.
   struct Sight {
     RidgeMap ridges;
@@ -254,10 +259,13 @@ class Calibration {
     return {flip1 ? detector.rows - row : row, flip2 ? detector.columns - column : column};
   }
 
-  /// Which of two results to keep: the better verdict, then that for which the rings speak more.
-  [[nodiscard]] static double rank(const CalibrationResult& result) {
-    const double verdict = result.verdict == Verdict::good ? 2.0 : (result.verdict == Verdict::doubtful ? 1.0 : 0.0);
-    return verdict * 1e6 + result.ring_evidence;
+  /// Whether a result is to be kept rather than another: the better verdict, then that for which the rings speak more,
+  /// and where they do not tell (a lattice seen from its other side, say), that which fits the points better.
+  [[nodiscard]] static bool is_better(const CalibrationResult& one, const CalibrationResult& other) {
+    if (one.verdict != other.verdict) return one.verdict < other.verdict;
+    if (std::abs(one.ring_evidence - other.ring_evidence) > near_evidence)
+      return one.ring_evidence > other.ring_evidence;
+    return one.rms_residual_rad < other.rms_residual_rad;
   }
 
   std::span<const CalibrationImage> images_;

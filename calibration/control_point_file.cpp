@@ -43,11 +43,19 @@ std::optional<double> coordinate_of(std::string_view text, std::string_view key)
 
 std::string control_point_text(const Calibrant& calibrant, double wavelength_m, std::span<const ControlPoint> points,
                                std::uint32_t image) {
+  // A format without weights: what the robust loss left less than half of its weight is left out, and of a ring no more
+  // points are told than a ring has a say, since its own place is not known better than that.
+  constexpr double least_weight = 0.5;
+  constexpr std::size_t most_points = 100;
+  std::map<std::uint32_t, std::vector<ControlPoint>> by_ring;
+  for (const ControlPoint& point : points) {
+    if (point.image == image && point.weight >= least_weight) by_ring[point.ring].push_back(point);
+  }
   std::vector<ControlPoint> chosen;
-  std::copy_if(points.begin(), points.end(), std::back_inserter(chosen),
-               [image](const ControlPoint& point) { return point.image == image && point.weight >= 0.5; });
-  std::stable_sort(chosen.begin(), chosen.end(),
-                   [](const ControlPoint& left, const ControlPoint& right) { return left.ring < right.ring; });
+  for (const auto& [ring, all] : by_ring) {
+    const std::size_t count = std::min(most_points, all.size());
+    for (std::size_t index = 0; index < count; ++index) chosen.push_back(all[index * all.size() / count]);
+  }
 
   std::string text = "# control points on Debye-Scherrer rings: angles in rad, wavelength in m, positions in pixels\n";
   if (known_to_pyfai(calibrant)) {

@@ -451,6 +451,28 @@ ExtractedRings extract_lines(std::span<const float> counts, std::span<const std:
       if (there && gap < least * sigma) profile.resolved = false;
     }
     if (profile.sigma_rad > merged_width * result.line_sigma_px * step_rad[ring]) profile.resolved = false;
+  }
+
+  // A line that hides under a ring bends its profile. How far profiles are off in height at all (grains, lines that are
+  // no Gaussians) the best ones tell; what is four times that has something under it.
+  std::vector<double> misfits_of_rings;
+  for (std::size_t ring = 0; ring < ring_count; ++ring) {
+    const RingProfile& profile = result.profiles[ring];
+    if (profile.resolved && used(ring)) misfits_of_rings.push_back(profile.amplitude_error / profile.amplitude);
+  }
+  constexpr std::size_t fewest_to_compare = 4;
+  double most_misfit = std::numeric_limits<double>::infinity();
+  if (misfits_of_rings.size() >= fewest_to_compare) {
+    std::nth_element(misfits_of_rings.begin(), misfits_of_rings.begin() + 1, misfits_of_rings.end());
+    most_misfit = 4.0 * misfits_of_rings[1];
+  }
+  for (std::size_t ring = 0; ring < ring_count; ++ring) {
+    RingProfile& profile = result.profiles[ring];
+    const double scatter = profile.amplitude_error / profile.amplitude;
+    const double counting = 1.0 / profile.clearness;
+    constexpr double chance = 1.8;  // of some 50 bins, three standard deviations of chi squared
+    if (profile.resolved && scatter * scatter > most_misfit * most_misfit + chance * counting * counting)
+      profile.resolved = false;
     if (profile.resolved && used(ring)) total_length += profile.length_px;
   }
 

@@ -240,7 +240,8 @@ class Search {
   /// The best of what comes of taking each curve for another ring: one of many rings evenly apart is easily taken for
   /// its neighbour, and no small step leads from there to the right one.
   [[nodiscard]] Hypothesis reassigned(Hypothesis best) const {
-    // Of the crests' sines, by the mean distance of rings there, and stretched about their middle.
+    // Of the crests' squared sines, in which lattices are even: by so many mean distances of rings there, and stretched
+    // about their middle.
     struct Move {
       double shift;
       double stretch;
@@ -258,10 +259,10 @@ class Search {
       std::vector<double> sums(curves_, 0.0), weights(curves_, 0.0);
       double middle = 0.0, total = 0.0;
       for (const Crest& crest : crests_) {
-        const double sine = sine_alone(from.pose, crest.place);
-        sums[crest.curve] += crest.weight * sine;
+        const double square = squared(sine_alone(from.pose, crest.place));
+        sums[crest.curve] += crest.weight * square;
         weights[crest.curve] += crest.weight;
-        middle += crest.weight * sine;
+        middle += crest.weight * square;
         total += crest.weight;
       }
       middle /= total;
@@ -271,8 +272,8 @@ class Search {
         lowest = std::min(lowest, sums[curve] / weights[curve]);
         highest = std::max(highest, sums[curve] / weights[curve]);
       }
-      const double apart =
-          (highest - lowest) / std::max(1.0, static_cast<double>(rings_.nearest(highest)) - rings_.nearest(lowest));
+      const double apart = (highest - lowest) / std::max(1.0, static_cast<double>(rings_.nearest(std::sqrt(highest))) -
+                                                                  rings_.nearest(std::sqrt(lowest)));
       for (const Move& move : moves) {
         RingTargets targets;
         for (const Crest& crest : crests_) {
@@ -280,7 +281,7 @@ class Search {
           if (weights[crest.curve] < least_weight) continue;
           const double mean = sums[crest.curve] / weights[crest.curve];
           const double wanted = middle + move.stretch * (mean - middle) + move.shift * apart;
-          targets.add(crest.place, rings_[rings_.nearest(std::clamp(wanted, 0.0, 1.0))], crest.weight);
+          targets.add(crest.place, rings_[rings_.nearest(std::sqrt(std::clamp(wanted, 0.0, 1.0)))], crest.weight);
         }
         if (targets.size() < 6) continue;
         Pose pose = from.pose;

@@ -137,7 +137,7 @@ class Simulated(common.TestCase):
         told = common.run("calibrate", *self.options, "-o", output, f"{stack}::/entry/data/data")
         self.assertLess(abs(pyFAI.load(str(output)).dist / self.truth.dist - 1), 1e-4)
         # The header is wrong, and said to be.
-        self.assertRegex(told.stderr, r"warning: .*header tells a distance of 0\.25 m, the rings 0\.2")
+        self.assertRegex(told.stderr, r"warning: .*header tells a distance of 0\.25 m, the rings 0\.(2|1999)")
 
     def test_a_cell_and_a_list_of_spacings_do_as_well_as_a_name(self):
         for name, arguments in {"cell": ["--cell", "4.156826 Pm-3m"],
