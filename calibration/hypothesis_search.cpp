@@ -274,6 +274,10 @@ class Search {
       }
       const double apart = (highest - lowest) / std::max(1.0, static_cast<double>(rings_.nearest(std::sqrt(highest))) -
                                                                   rings_.nearest(std::sqrt(lowest)));
+      // Cones seen from their other side: a lattice's rings there are near to its rings here.
+      if (const Hypothesis trial = refined({from.pose.sample, -from.pose.beam}, 6.0 * scale_px_);
+          trial.score > best.score)
+        best = trial;
       for (const Move& move : moves) {
         RingTargets targets;
         for (const Crest& crest : crests_) {
@@ -490,7 +494,9 @@ void Search::propose_from_pairs(std::vector<Hypothesis>& proposals) const {
   }
   std::stable_sort(curves.begin(), curves.end(),
                    [](const Curve& one, const Curve& other) { return one.weight > other.weight; });
-  constexpr std::size_t most_curves = 5;  // 10 pairs
+  // The pairs are of the first ones; the others tell of the pose by their shapes.
+  constexpr std::size_t most_curves = 14;
+  constexpr std::size_t paired_curves = 4;
   if (curves.size() > most_curves) curves.resize(most_curves);
 
   // At most ten crests of each, evenly: more do not change what a hypothesis predicts.
@@ -511,9 +517,10 @@ void Search::propose_from_pairs(std::vector<Hypothesis>& proposals) const {
     double separation_m;
   };
   std::vector<Job> jobs;
-  const std::uint32_t most_rings = static_cast<std::uint32_t>(std::min<std::size_t>(rings_.size(), 45));
-  for (std::size_t one = 0; one < curves.size(); ++one) {
-    for (std::size_t other = one + 1; other < curves.size(); ++other) {
+  const std::uint32_t most_rings = static_cast<std::uint32_t>(std::min<std::size_t>(rings_.size(), 80));
+  const std::size_t paired = std::min(paired_curves, curves.size());
+  for (std::size_t one = 0; one < paired; ++one) {
+    for (std::size_t other = one + 1; other < paired; ++other) {
       // The nearest crests of the two, and the way across there.
       const Crest* from = nullptr;
       const Crest* to = nullptr;
@@ -546,7 +553,7 @@ void Search::propose_from_pairs(std::vector<Hypothesis>& proposals) const {
       }
     }
   }
-  constexpr std::size_t most_jobs = 8000;  // some 50 us each
+  constexpr std::size_t most_jobs = 6000;  // some 50 us each
   const double keep =
       std::min(1.0, static_cast<double>(most_jobs) / std::max<double>(1.0, static_cast<double>(jobs.size())));
   std::vector<Hypothesis> found(jobs.size());
@@ -573,8 +580,18 @@ void Search::propose_from_pairs(std::vector<Hypothesis>& proposals) const {
       const Eigen::Vector3d ray = std::sin(incidence) * job.outward + std::cos(incidence) * Eigen::Vector3d::UnitZ();
       const Eigen::Vector3d beam = -std::sin(tilt) * job.outward + std::cos(tilt) * Eigen::Vector3d::UnitZ();
       Pose pose{job.foot - length * ray, beam.normalized()};
-      const double cost = fit(pose, targets, 2.0 * scale_px_, 12, 0.5);
+      double cost = fit(pose, targets, 2.0 * scale_px_, 8, 0.5);
       if (cost > static_cast<double>(targets.size()) * 4.0 * scale_px_ * scale_px_) continue;
+      // All other curves must be rings of this pose, too, whichever they are.
+      RingTargets all;
+      for (std::size_t index2 = 0; index2 < curves.size(); ++index2) {
+        const bool free = index2 != job.one && index2 != job.other;
+        all.begin_group(free);
+        for (const Crest* crest : curves[index2].crests)
+          all.add(crest->place, rings_[index2 == job.one ? job.inner : job.outer], 1.0);
+      }
+      cost = fit(pose, all, 2.0 * scale_px_, 10, loose_tilt_rad);
+      if (cost > static_cast<double>(all.size()) * 4.0 * scale_px_ * scale_px_) continue;
       // Two arcs can fit in more than one way; the other crests tell which, and more than chance is enough.
       const Hypothesis trial = scored(pose, 2.5 * scale_px_);
       if (trial.score > found[index].score) found[index] = trial;
@@ -649,7 +666,7 @@ std::vector<Hypothesis> search_hypotheses(const SearchInput& input, std::span<co
   constexpr std::size_t rivals = 4;
   std::vector<Hypothesis> distinct = distinct_of(refined, rivals * count);
   if (effort == SearchEffort::full) {
-    const std::size_t moved_on = std::min<std::size_t>(distinct.size(), count);
+    const std::size_t moved_on = std::min<std::size_t>(distinct.size(), 2 * count);
 #pragma omp parallel for schedule(dynamic)
     for (std::size_t index = 0; index < moved_on; ++index) distinct[index] = coarse.reassigned(distinct[index]);
     distinct = distinct_of(distinct, rivals * count);

@@ -3,6 +3,7 @@
 #include <Eigen/Cholesky>
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "kernels/openmp/every_cpu.hpp"
@@ -28,6 +29,9 @@ struct Sums {
   double normal[products];    ///< rows of the upper triangle
   double gradient[unknowns];  ///< of half the cost
   double cost;
+  double level[unknowns];  ///< products with the derivative by a common sine, without its sign
+  double level_normal;
+  double level_gradient;
 };
 
 /// Sums over all targets; without derivatives only the cost.
@@ -38,11 +42,12 @@ inline __attribute__((always_inline)) void sum_over(const RingTargets::Block* bl
   double normal[products][lanes] = {};
   double gradient[unknowns][lanes] = {};
   double cost[lanes] = {};
+  double level[unknowns][lanes] = {}, level_normal[lanes] = {}, level_gradient[lanes] = {};
   const double inverse_square = 1.0 / (scale_px * scale_px);
   const double twice_square = 2.0 * scale_px * scale_px;
   for (std::size_t block = 0; block < count; ++block) {
     const RingTargets::Block& targets = blocks[block];
-    double weights[lanes], errors[lanes], rows[unknowns][lanes];
+    double weights[lanes], errors[lanes], scales[lanes], rows[unknowns][lanes];
 #pragma omp simd
     for (std::size_t lane = 0; lane < lanes; ++lane) {
       const double ray0 = targets.place[0][lane] - pose.sample[0];
@@ -66,6 +71,7 @@ inline __attribute__((always_inline)) void sum_over(const RingTargets::Block* bl
       if (derivatives) {
         weights[lane] = targets.weight[lane] / root;
         errors[lane] = error;
+        scales[lane] = to_pixels;
         rows[0][lane] = -slope0 * to_pixels;
         rows[1][lane] = -slope1 * to_pixels;
         rows[2][lane] = -slope2 * to_pixels;
@@ -75,6 +81,11 @@ inline __attribute__((always_inline)) void sum_over(const RingTargets::Block* bl
       }
     }
     if (!derivatives) continue;
+#pragma omp simd
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      level_normal[lane] += weights[lane] * scales[lane] * scales[lane];
+      level_gradient[lane] += weights[lane] * scales[lane] * errors[lane];
+    }
     std::size_t product = 0;
     for (std::size_t one = 0; one < unknowns; ++one) {
       double weighed[lanes];
@@ -82,6 +93,7 @@ inline __attribute__((always_inline)) void sum_over(const RingTargets::Block* bl
       for (std::size_t lane = 0; lane < lanes; ++lane) {
         weighed[lane] = weights[lane] * rows[one][lane];
         gradient[one][lane] += weighed[lane] * errors[lane];
+        level[one][lane] += weighed[lane] * scales[lane];
       }
       for (std::size_t other = one; other < unknowns; ++other, ++product) {
 #pragma omp simd
@@ -97,7 +109,12 @@ inline __attribute__((always_inline)) void sum_over(const RingTargets::Block* bl
   sums.cost = over_lanes(cost);
   if (!derivatives) return;
   for (std::size_t product = 0; product < products; ++product) sums.normal[product] = over_lanes(normal[product]);
-  for (std::size_t one = 0; one < unknowns; ++one) sums.gradient[one] = over_lanes(gradient[one]);
+  for (std::size_t one = 0; one < unknowns; ++one) {
+    sums.gradient[one] = over_lanes(gradient[one]);
+    sums.level[one] = over_lanes(level[one]);
+  }
+  sums.level_normal = over_lanes(level_normal);
+  sums.level_gradient = over_lanes(level_gradient);
 }
 
 ANNULUS_FOR_EVERY_CPU void sum_all(const RingTargets::Block* blocks, std::size_t count, const PlainPose& pose,
@@ -121,16 +138,43 @@ PlainPose plain(const Pose& pose, const Tangents& tangents) {
   return numbers;
 }
 
+/// The sine that the targets of a block range have on average.
+double mean_sine(const std::vector<RingTargets::Block>& blocks, const RingTargets::Group& group, const Pose& pose) {
+  double sum = 0.0, weights = 0.0;
+  for (std::size_t block = group.first; block < group.last; ++block) {
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      const Eigen::Vector3d place(blocks[block].place[0][lane], blocks[block].place[1][lane],
+                                  blocks[block].place[2][lane]);
+      const Eigen::Vector3d ray = (place - pose.sample).normalized();
+      sum += blocks[block].weight[lane] * 0.5 * (ray - pose.beam).norm();
+      weights += blocks[block].weight[lane];
+    }
+  }
+  return weights > 0.0 ? sum / weights : 0.0;
+}
+
+void set_sine(std::vector<RingTargets::Block>& blocks, const RingTargets::Group& group, double sine) {
+  for (std::size_t block = group.first; block < group.last; ++block)
+    std::fill(std::begin(blocks[block].sine), std::end(blocks[block].sine), sine);
+}
+
 }  // namespace
 
 void RingTargets::clear() {
   blocks_.clear();
+  groups_.clear();
   size_ = 0;
+  lane_ = 0;
+}
+
+void RingTargets::begin_group(bool free) {
+  groups_.push_back({blocks_.size(), blocks_.size(), free});
+  lane_ = 0;
 }
 
 void RingTargets::add(const Eigen::Vector3d& place_m, double sine, double weight) {
-  const std::size_t lane = size_ % lanes;
-  if (lane == 0) {
+  if (groups_.empty()) begin_group(false);
+  if (lane_ == 0) {
     // Lanes yet to be filled stand where nothing goes wrong.
     Block empty{};
     for (std::size_t other = 0; other < lanes; ++other) {
@@ -138,32 +182,52 @@ void RingTargets::add(const Eigen::Vector3d& place_m, double sine, double weight
       empty.sine[other] = sine;
     }
     blocks_.push_back(empty);
+    groups_.back().last = blocks_.size();
   }
   Block& block = blocks_.back();
-  for (int axis = 0; axis < 3; ++axis) block.place[axis][lane] = place_m[axis];
-  block.sine[lane] = sine;
-  block.weight[lane] = weight;
+  for (int axis = 0; axis < 3; ++axis) block.place[axis][lane_] = place_m[axis];
+  block.sine[lane_] = sine;
+  block.weight[lane_] = weight;
+  lane_ = (lane_ + 1) % lanes;
   ++size_;
 }
 
 double fit_pose(Pose& pose, const RingTargets& targets, const PoseFitSettings& settings) {
   const double prior = 1.0 / (settings.tilt_prior_rad * settings.tilt_prior_rad);
-  const auto& blocks = targets.blocks();
+  std::vector<RingTargets::Block> blocks = targets.blocks();
+  const std::vector<RingTargets::Group>& groups = targets.groups();
+  std::vector<double> levels(groups.size(), 0.0), trial_levels(groups.size(), 0.0);
+  std::vector<Sums> of_groups(groups.size());
+  for (std::size_t group = 0; group < groups.size(); ++group) {
+    if (groups[group].free) levels[group] = mean_sine(blocks, groups[group], pose);
+  }
   const auto tilt_cost = [&](const Pose& at) { return prior * at.beam.head<2>().squaredNorm(); };
-  Sums sums{};
   double cost = std::numeric_limits<double>::infinity();
   double damping = 1e-3;
   for (int iteration = 0; iteration < settings.iterations; ++iteration) {
     const Tangents tangents = tangents_of(pose.beam);
-    sum_all(blocks.data(), blocks.size(), plain(pose, tangents), settings.pixel_m, settings.scale_px, sums);
-    cost = sums.cost + tilt_cost(pose);
-    Matrix5 hessian;
-    Vector5 gradient;
-    std::size_t product = 0;
+    const PlainPose numbers = plain(pose, tangents);
+    cost = tilt_cost(pose);
+    Matrix5 hessian = Matrix5::Zero();
+    Vector5 gradient = Vector5::Zero();
+    for (std::size_t group = 0; group < groups.size(); ++group) {
+      const RingTargets::Group& range = groups[group];
+      if (range.free) set_sine(blocks, range, levels[group]);
+      Sums& sums = of_groups[group];
+      sum_all(blocks.data() + range.first, range.last - range.first, numbers, settings.pixel_m, settings.scale_px,
+              sums);
+      cost += sums.cost;
+      // A free level is eliminated: what it takes up tells nothing about the pose.
+      const double taken = range.free && sums.level_normal > 0.0 ? 1.0 / sums.level_normal : 0.0;
+      std::size_t product = 0;
+      for (int one = 0; one < static_cast<int>(unknowns); ++one) {
+        gradient[one] += sums.gradient[one] - taken * sums.level[one] * sums.level_gradient;
+        for (int other = one; other < static_cast<int>(unknowns); ++other)
+          hessian(one, other) += sums.normal[product++] - taken * sums.level[one] * sums.level[other];
+      }
+    }
     for (int one = 0; one < static_cast<int>(unknowns); ++one) {
-      gradient[one] = sums.gradient[one];
-      for (int other = one; other < static_cast<int>(unknowns); ++other)
-        hessian(one, other) = hessian(other, one) = sums.normal[product++];
+      for (int other = one + 1; other < static_cast<int>(unknowns); ++other) hessian(other, one) = hessian(one, other);
     }
     for (int axis = 0; axis < 2; ++axis) {
       Vector5 row = Vector5::Zero();
@@ -187,12 +251,27 @@ double fit_pose(Pose& pose, const RingTargets& targets, const PoseFitSettings& s
       double trial_cost = std::numeric_limits<double>::infinity();
       // The sample stays in front of the detector, by two pixels at least.
       if (trial.sample[2] < -2.0 * settings.pixel_m) {
-        sum_cost(blocks.data(), blocks.size(), plain(trial, tangents), settings.pixel_m, settings.scale_px, sums);
-        trial_cost = sums.cost + tilt_cost(trial);
+        const PlainPose trial_numbers = plain(trial, tangents);
+        trial_cost = tilt_cost(trial);
+        for (std::size_t group = 0; group < groups.size(); ++group) {
+          const RingTargets::Group& range = groups[group];
+          const Sums& sums = of_groups[group];
+          if (range.free) {
+            double along = sums.level_gradient;
+            for (int one = 0; one < static_cast<int>(unknowns); ++one) along += sums.level[one] * step[one];
+            trial_levels[group] = levels[group] + (sums.level_normal > 0.0 ? along / sums.level_normal : 0.0);
+            set_sine(blocks, range, trial_levels[group]);
+          }
+          Sums trial_sums{};
+          sum_cost(blocks.data() + range.first, range.last - range.first, trial_numbers, settings.pixel_m,
+                   settings.scale_px, trial_sums);
+          trial_cost += trial_sums.cost;
+        }
       }
       if (trial_cost < cost) {
         const bool small = cost - trial_cost < 1e-5 * cost;
         pose = trial;
+        levels.swap(trial_levels);
         cost = trial_cost;
         damping = std::max(damping * 0.2, 1e-9);
         better = !small;
