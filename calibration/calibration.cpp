@@ -1,6 +1,7 @@
 #include "calibration/calibration.hpp"
 
 #include <fmt/format.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <array>
@@ -278,6 +279,20 @@ class Calibration {
   Sight sight_;
 };
 
+/// The number of threads of parallel regions from here on, until it goes out of scope; 0 = as it is.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads) : before_(omp_get_max_threads()) {
+    if (threads > 0) omp_set_num_threads(threads);
+  }
+  ~ThreadCount() { omp_set_num_threads(before_); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int before_;
+};
+
 }  // namespace
 
 std::array<Freedom, parameter_count> make_freedom() {
@@ -310,12 +325,18 @@ CalibrationResult calibrate(std::span<const CalibrationImage> images, const Cali
   for (std::size_t index = 0; index < parameter_count; ++index) {
     const Freedom& freedom = settings.freedom[index];
     any_free = any_free || (freedom.kind == Freedom::Kind::free && static_cast<Parameter>(index) != Parameter::rot3);
+    if (freedom.kind == Freedom::Kind::tied &&
+        settings.freedom[static_cast<std::size_t>(freedom.tie.to)].kind != Freedom::Kind::free) {
+      throw InputError(fmt::format("calibration: {} is tied to {}, which is not refined",
+                                   name_of(static_cast<Parameter>(index)), name_of(freedom.tie.to)));
+    }
     if (freedom.lower && freedom.upper && *freedom.lower > *freedom.upper) {
       throw InputError(
           fmt::format("calibration: the bounds of {} are the wrong way round", name_of(static_cast<Parameter>(index))));
     }
   }
   if (!any_free) throw InputError("calibration: every parameter is fixed, nothing is left to find");
+  const ThreadCount threads(settings.threads);
   return Calibration(images, settings).run();
 }
 

@@ -21,12 +21,20 @@ namespace annulus::calibration {
 enum class Parameter : std::uint8_t { distance, poni1, poni2, rot1, rot2, rot3, wavelength };
 inline constexpr std::size_t parameter_count = 7;
 
+/// A parameter that follows from another: factor times that one plus offset, in m or rad.
+struct Tie {
+  Parameter to = Parameter::distance;
+  double factor = 1.0;
+  double offset = 0.0;
+};
+
 /// What a fit may do with one parameter. Values in m or rad.
 struct Freedom {
-  enum class Kind : std::uint8_t { free, fixed } kind = Kind::free;
+  enum class Kind : std::uint8_t { free, fixed, tied } kind = Kind::free;
   std::optional<double> value;  ///< fixed at this value; without it: at that of the guess or hypothesis
   std::optional<double> lower;  ///< bounds of a free parameter
   std::optional<double> upper;
+  Tie tie;  ///< of a tied one
 };
 
 /// An image of the calibrant.

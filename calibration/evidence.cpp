@@ -41,6 +41,7 @@ class Sensitivities {
       for (int side = 0; side < 2; ++side) {
         integrator::Geometry geometry = refinement_.geometry;
         set_value(geometry, parameter, value + (side == 0 ? -step : step));
+        apply_ties(settings_.freedom, geometry);
         const double ring =
             2.0 * std::asin(std::min(1.0, *geometry.wavelength_m / (2.0 * settings_.d_spacings_m[point.ring])));
         ends[side] = model_two_theta_rad(geometry, {place[0], place[1], place[2]}, offset, parallax_) - ring;

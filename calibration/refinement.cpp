@@ -70,6 +70,15 @@ struct ParallaxStretch {
   }
 };
 
+template <typename Number>
+void tie_together(const std::array<Freedom, parameter_count>& freedom, Number* values) {
+  for (std::size_t index = 0; index < parameter_count; ++index) {
+    if (freedom[index].kind != Freedom::Kind::tied) continue;
+    const Tie& tie = freedom[index].tie;
+    values[index] = values[static_cast<std::size_t>(tie.to)] * tie.factor + tie.offset;
+  }
+}
+
 /// The residual of one point in units of its error: off its ring, and the ring off its place by `shift`.
 struct PointCost {
   std::array<double, 3> place_m;
@@ -77,10 +86,14 @@ struct PointCost {
   double d_spacing_m;
   double inverse_error;
   std::span<const double> parallax_m;
+  const std::array<Freedom, parameter_count>* freedom;
 
   template <typename Number>
-  bool operator()(const Number* parameters, const Number* shift_rad, Number* residual) const {
+  bool operator()(const Number* given, const Number* shift_rad, Number* residual) const {
     using std::asin;
+    Number parameters[parameter_count];
+    std::copy(given, given + parameter_count, parameters);
+    tie_together(*freedom, parameters);
     const Number sine = parameters[6] / (2.0 * d_spacing_m);
     if (!(sine < 1.0)) return false;
     residual[0] = (two_theta_of(parameters, place_m, distance_offset_m, ParallaxStretch{parallax_m}) -
@@ -243,6 +256,12 @@ double model_two_theta_rad(const integrator::Geometry& geometry, const std::arra
   return two_theta_of(values.data(), place_m, distance_offset_m, ParallaxStretch{parallax_m});
 }
 
+void apply_ties(const std::array<Freedom, parameter_count>& freedom, integrator::Geometry& geometry) {
+  Parameters values = parameters_of(geometry);
+  tie_together(freedom, values.data());
+  set_parameters(geometry, values);
+}
+
 integrator::Geometry moved_back(integrator::Geometry geometry, double offset_m) {
   if (offset_m == 0.0) return geometry;
   Pose pose = pose_of(geometry);
@@ -261,8 +280,8 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
   for (std::size_t index = 0; index < parameter_count; ++index) {
     const Freedom& freedom = settings.freedom[index];
     // No 2theta depends on rot3, so it stays where it is.
-    if (freedom.kind == Freedom::Kind::fixed || static_cast<Parameter>(index) == Parameter::rot3) {
-      if (freedom.value) values[index] = *freedom.value;
+    if (freedom.kind != Freedom::Kind::free || static_cast<Parameter>(index) == Parameter::rot3) {
+      if (freedom.kind == Freedom::Kind::fixed && freedom.value) values[index] = *freedom.value;
       constant.push_back(static_cast<int>(index));
     } else {
       if (freedom.lower) values[index] = std::max(values[index], *freedom.lower);
@@ -271,6 +290,7 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
       result.fitted[index] = true;
     }
   }
+  tie_together(settings.freedom, values.data());
   set_parameters(result.geometry, values);
   if (free.empty() || points.size() <= free.size()) return result;
 
@@ -354,7 +374,7 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
       if (!scaled) scaled = std::make_unique<ceres::ScaledLoss>(loss.get(), ring.say, ceres::DO_NOT_TAKE_OWNERSHIP);
       problem.AddResidualBlock(new ceres::AutoDiffCostFunction<PointCost, 1, parameter_count, 1>(new PointCost{
                                    places_m[point], offsets_m[point], settings.d_spacings_m[points[point].ring],
-                                   1.0 / errors_rad[point], parallax}),
+                                   1.0 / errors_rad[point], parallax, &settings.freedom}),
                                scaled.get(), values.data(), &ring.shift_rad);
     }
     for (RingShift& ring : rings) {
@@ -389,6 +409,7 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
       set_parameters(result.geometry, before);
       return result;
     }
+    tie_together(settings.freedom, values.data());
     set_parameters(result.geometry, values);
     result.converged = summary.termination_type == ceres::CONVERGENCE || round + 1 < rounds;
   }
@@ -407,8 +428,8 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
   };
   std::vector<Coupling> couplings(rings.size());
   for (std::size_t point = 0; point < points.size(); ++point) {
-    PointCost cost{places_m[point], offsets_m[point], settings.d_spacings_m[points[point].ring],
-                   1.0 / errors_rad[point], parallax};
+    PointCost cost{places_m[point],         offsets_m[point], settings.d_spacings_m[points[point].ring],
+                   1.0 / errors_rad[point], parallax,         &settings.freedom};
     using Jet = ceres::Jet<double, static_cast<int>(parameter_count)>;
     std::array<Jet, parameter_count> jets;
     for (std::size_t index = 0; index < parameter_count; ++index)
@@ -495,6 +516,17 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
     }
     if (static_cast<Parameter>(free[one]) == Parameter::wavelength) most = useless_ratio * values[6];
     result.determined[free[one]] = lost[one] == 0 && error < most;
+  }
+  for (std::size_t index = 0; index < parameter_count; ++index) {
+    const Freedom& freedom = settings.freedom[index];
+    if (freedom.kind != Freedom::Kind::tied) continue;
+    const std::size_t to = static_cast<std::size_t>(freedom.tie.to);
+    const double factor = freedom.tie.factor;
+    for (std::size_t other = 0; other < parameter_count; ++other)
+      result.covariance[index][other] = result.covariance[other][index] = factor * result.covariance[to][other];
+    result.covariance[index][index] = factor * factor * result.covariance[to][to];
+    result.standard_error[index] = std::abs(factor) * result.standard_error[to];
+    result.determined[index] = result.determined[to];
   }
   return result;
 }

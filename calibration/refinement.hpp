@@ -43,6 +43,9 @@ struct Refinement {
 [[nodiscard]] Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> points,
                                 const RefinementSettings& settings);
 
+/// Gives tied parameters their values.
+void apply_ties(const std::array<Freedom, parameter_count>& freedom, integrator::Geometry& geometry);
+
 /// The geometry of an image whose detector stands `offset_m` further along the beam.
 [[nodiscard]] integrator::Geometry moved_back(integrator::Geometry geometry, double offset_m);
 

@@ -561,6 +561,10 @@ std::string evidence_json(const CalibrationResult& result, const ReportInput& in
                      {"reduced_chi_squared", number_or_null(result.reduced_chi_squared)},
                      {"excess_pixel", number_or_null(result.excess_px)},
                      {"explained_share", number_or_null(result.explained_share)},
+                     {"rings_listed", result.rings_listed},
+                     {"rings_seen", result.rings_seen},
+                     {"rings_chance_share", number_or_null(result.rings_chance)},
+                     {"ring_evidence_nats", number_or_null(result.ring_evidence)},
                      {"wavelength_ratio", determined_or_null(result.wavelength_ratio)},
                      {"wavelength_ratio_error", determined_or_null(result.wavelength_ratio_error)},
                      {"harmonics_rad", result.harmonics_rad},
@@ -623,10 +627,13 @@ std::string report_html(std::span<const CalibrationImage> images, const Calibrat
         "{:.3f}, "
         "row {:.3f}; tilt {:.4f} degrees. Scatter that counting does not explain: {:.3f} pixels; {:.0f} % of the "
         "crests in "
-        "the image lie on the calibrant's rings.{}</p>\n",
+        "the image lie on the calibrant's rings. Of {} rings that should be on the detector {} are seen; {:.1f} would "
+        "be "
+        "by chance (evidence {:.1f} nats).{}</p>\n",
         result.points.size(), result.rings.size(), 1e3 * result.rms_residual_rad, result.reduced_chi_squared,
         result.beam_column, result.beam_row, degrees_of(result.tilt_rad), result.excess_px,
-        100.0 * result.explained_share, wavelength);
+        100.0 * result.explained_share, result.rings_listed, result.rings_seen,
+        result.rings_chance * static_cast<double>(result.rings_listed), result.ring_evidence, wavelength);
     text += "<h2>Parameters</h2><div class=\"scroll\">" + parameter_table(result) + "</div>\n";
   }
   text += "<h2>Image</h2>" + image_section(images.front(), geometry, pixels, result, settings.calibrant) + "\n";

@@ -22,7 +22,7 @@ using calibration::Parameter;
 /// The options of the shared group, as calibration_options_given() tells them.
 constexpr std::array group_names{"calibrant",  "cell",        "d-spacings", "wavelength", "energy",   "detector",
                                  "pixel-size", "orientation", "sensor",     "parallax",   "distance", "beam-center",
-                                 "fix",        "free",        "bounds",     "max-rings"};
+                                 "fix",        "free",        "bounds",     "tie",        "max-rings"};
 
 Parameter parameter_named(std::string_view name, std::string_view option) {
   std::string names;
@@ -59,6 +59,31 @@ std::pair<Parameter, std::optional<double>> parameter_and_value(const std::strin
   return {parameter, finite_number(text.substr(equal + 1), option)};
 }
 
+/// "rot2=rot1", "poni1=-0.5*distance+0.01".
+std::pair<Parameter, calibration::Tie> parameter_and_tie(const std::string& text) {
+  const std::size_t equal = text.find('=');
+  if (equal == std::string::npos) {
+    throw InputError(fmt::format("--tie: found \"{}\", expected PARAMETER=[FACTOR*]PARAMETER[+OFFSET]", text));
+  }
+  const Parameter parameter = parameter_named(text.substr(0, equal), "--tie");
+  std::string rest = text.substr(equal + 1);
+  calibration::Tie tie;
+  if (const std::size_t times = rest.find('*'); times != std::string::npos) {
+    tie.factor = finite_number(rest.substr(0, times), "--tie " + text);
+    rest.erase(0, times + 1);
+  }
+  if (const std::size_t sign = rest.find_first_of("+-"); sign != std::string::npos) {
+    tie.offset = finite_number(rest.substr(rest[sign] == '+' ? sign + 1 : sign), "--tie " + text);
+    rest.erase(sign);
+  }
+  tie.to = parameter_named(rest, "--tie");
+  if (tie.to == parameter) throw InputError(fmt::format("--tie: {} is tied to itself", text.substr(0, equal)));
+  if (parameter == Parameter::rot3 || tie.to == Parameter::rot3) {
+    throw InputError("--tie: no ring depends on rot3, so it cannot be refined");
+  }
+  return {parameter, tie};
+}
+
 void parse_freedom(const po::variables_map& given, CalibrationOptions& options, Problems& problems) {
   const auto each = [&](const char* name, auto&& take) {
     if (given.count(name) == 0) return;
@@ -75,7 +100,7 @@ void parse_freedom(const po::variables_map& given, CalibrationOptions& options, 
   std::array<bool, calibration::parameter_count> fixed{};
   each("fix", [&](const std::string& text) {
     const auto [parameter, value] = parameter_and_value(text, "--fix");
-    freedom_of(parameter) = {Freedom::Kind::fixed, value, std::nullopt, std::nullopt};
+    freedom_of(parameter) = {Freedom::Kind::fixed, value, std::nullopt, std::nullopt, {}};
     fixed[static_cast<std::size_t>(parameter)] = true;
   });
   const auto refuse_fixed = [&](Parameter parameter, const char* option) {
@@ -102,6 +127,22 @@ void parse_freedom(const po::variables_map& given, CalibrationOptions& options, 
     freedom.lower = lower;
     freedom.upper = upper;
   });
+  each("tie", [&](const std::string& text) {
+    const auto [parameter, tie] = parameter_and_tie(text);
+    refuse_fixed(parameter, "--tie");
+    if (freedom_of(parameter).lower) {
+      throw InputError(fmt::format("--tie and --bounds contradict each other for {}", calibration::name_of(parameter)));
+    }
+    freedom_of(parameter) = {Freedom::Kind::tied, std::nullopt, std::nullopt, std::nullopt, tie};
+  });
+  for (std::size_t index = 0; index < calibration::parameter_count; ++index) {
+    const Freedom& freedom = options.freedom[index];
+    if (freedom.kind == Freedom::Kind::tied && freedom_of(freedom.tie.to).kind != Freedom::Kind::free) {
+      problems.add(fmt::format("--tie: {} is tied to {}, which is not refined itself",
+                               calibration::name_of(static_cast<Parameter>(index)),
+                               calibration::name_of(freedom.tie.to)));
+    }
+  }
 }
 
 po::options_description option_table() {
@@ -151,6 +192,7 @@ po::options_description calibration_option_group() {
   add("fix", list(), "PARAMETER or PARAMETER=VALUE not to be refined (default: rot3, wavelength); m and rad");
   add("free", list(), "PARAMETER to be refined: distance, poni1, poni2, rot1, rot2, rot3, wavelength");
   add("bounds", list(), "PARAMETER=LOWER,UPPER: to be refined within these");
+  add("tie", list(), "PARAMETER=[FACTOR*]PARAMETER[+OFFSET]: to follow another that is refined");
   add("max-rings", text(), "use at most so many rings, from the innermost (default: all that are seen)");
   return group;
 }

@@ -381,7 +381,7 @@ std::string calibration_table(const CalibrationInput& input, const CalibrationOu
       // A wavelength is some 1e-11 m.
       const std::string value =
           parameter == Parameter::wavelength ? fmt::format("{:.8e}", number) : fmt::format("{:.9f}", number);
-      std::string error = "fixed";
+      std::string error = input.settings.freedom[index].kind == calibration::Freedom::Kind::tied ? "tied" : "fixed";
       if (result.fitted[index]) {
         error = result.determined[index] ? fmt::format("{:.2e}", result.standard_error[index]) : "not determined";
       }
@@ -394,6 +394,9 @@ std::string calibration_table(const CalibrationInput& input, const CalibrationOu
                     result.points.size(), 1e3 * result.rms_residual_rad, result.reduced_chi_squared, outcome.seconds);
     text += fmt::format("scatter beyond counting {:.3f} pixels; {:.0f} % of the crests in the image are on rings\n",
                         result.excess_px, 100.0 * result.explained_share);
+    text += fmt::format("{} of {} rings on the detector are seen, {:.1f} would be by chance (evidence {:.1f} nats)\n",
+                        result.rings_seen, result.rings_listed,
+                        result.rings_chance * static_cast<double>(result.rings_listed), result.ring_evidence);
     if (result.wavelength_ratio > 0.0) {
       text += fmt::format("the rings by themselves would have {:.6f} +- {:.6f} of the wavelength\n",
                           result.wavelength_ratio, result.wavelength_ratio_error);

@@ -71,6 +71,26 @@ TEST(CalibrateOptions, ParametersAreFixedFreedAndBounded) {
   EXPECT_EQ(parsed.freedom(Parameter::distance).upper, 0.3);
 }
 
+TEST(CalibrateOptions, ParametersAreTied) {
+  const Parsed parsed = parse_with({"--tie", "rot2=rot1", "--tie", "poni1=-0.5*distance+1e-2"});
+  EXPECT_TRUE(parsed.problems.empty());
+  EXPECT_EQ(parsed.freedom(Parameter::rot2).kind, Freedom::Kind::tied);
+  EXPECT_EQ(parsed.freedom(Parameter::rot2).tie.to, Parameter::rot1);
+  EXPECT_EQ(parsed.freedom(Parameter::rot2).tie.factor, 1.0);
+  EXPECT_EQ(parsed.freedom(Parameter::poni1).tie.to, Parameter::distance);
+  EXPECT_EQ(parsed.freedom(Parameter::poni1).tie.factor, -0.5);
+  EXPECT_EQ(parsed.freedom(Parameter::poni1).tie.offset, 1e-2);
+  EXPECT_EQ(parse_with({"--tie", "rot2=rot1-0.25"}).freedom(Parameter::rot2).tie.offset, -0.25);
+  EXPECT_TRUE(parse_with({"--tie", "rot2"}).tells("PARAMETER=[FACTOR*]PARAMETER[+OFFSET]"));
+  EXPECT_TRUE(parse_with({"--tie", "rot2=2*rot"}).tells("expected one of distance"));
+  EXPECT_TRUE(parse_with({"--tie", "rot2=x*rot1"}).tells("--tie rot2=x*rot1"));
+  EXPECT_TRUE(parse_with({"--tie", "rot2=rot2"}).tells("tied to itself"));
+  EXPECT_TRUE(parse_with({"--tie", "rot2=rot3"}).tells("no ring depends on rot3"));
+  EXPECT_TRUE(parse_with({"--tie", "rot2=rot1", "--fix", "rot1"}).tells("rot2 is tied to rot1, which is not refined"));
+  EXPECT_TRUE(parse_with({"--tie", "rot2=rot1", "--fix", "rot2"}).tells("--tie and --fix contradict"));
+  EXPECT_TRUE(parse_with({"--tie", "rot2=rot1", "--bounds", "rot2=0,1"}).tells("--tie and --bounds contradict"));
+}
+
 TEST(CalibrateOptions, ContradictionsAreTold) {
   EXPECT_TRUE(parse_with({"--fix", "rot1", "--free", "rot1"}).tells("contradict each other for rot1"));
   EXPECT_TRUE(parse_with({"--fix", "rot1", "--bounds", "rot1=0,1"}).tells("contradict each other for rot1"));
