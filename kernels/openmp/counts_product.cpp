@@ -1,6 +1,7 @@
 #include "kernels/openmp/counts_product.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace annulus::kernels::openmp {
 namespace {
@@ -8,6 +9,46 @@ namespace {
 /// Pieces of different lanes lie a little more than a multiple of 4 KiB apart: 16 streams at the same offset would
 /// compete for the same eight places of the first-level cache.
 constexpr std::size_t piece_stride = tile_pixels + 64;
+
+/// Adds pixels of one lane of a tile, which the product took for 0. Overwrites `singles`.
+void add_singles(const PairMatrix::Tile& tile, std::size_t first_pixel, std::size_t lane,
+                 std::span<SinglePixel> singles, const CountCorrections& corrections, CountSums& sums) {
+  double* const lane_sums = sums.sums() + lane;
+  std::size_t with_variance = 0;  // those whose variance is not that of a 0; first of all, most have a count of 1
+  for (std::size_t index = 0; index < singles.size(); ++index) {
+    // They lie far apart: each one's weights are another line of memory.
+    if (index + 8 < singles.size()) __builtin_prefetch(tile.weights + singles[index + 8].pixel);
+    const SinglePixel single = singles[index];
+    singles[with_variance] = single;
+    with_variance += static_cast<std::size_t>(static_cast<int>(single.bad) | static_cast<int>(single.count > 1.0));
+    const PixelWeights& weights = tile.weights[single.pixel];
+    if (!single.bad && weights.more == 0) {  // the usual case: a weight of 0 adds 0 and needs no branch
+      double* place = lane_sums + std::size_t{weights.bin} * bin_stride;
+      place[0] += weights.first * single.count;
+      place[bin_stride] += weights.second * single.count;
+      continue;
+    }
+    const std::size_t pixel = first_pixel + single.pixel;
+    tile.for_each_weight(single.pixel, [&](std::size_t bin, float weight) {
+      if (!single.bad) {
+        lane_sums[bin * bin_stride] += weight * single.count;
+        return;
+      }
+      const double share = static_cast<double>(weight) * corrections.normalisation[pixel];
+      const double variance = corrections.variance.empty() ? 0.0 : double{corrections.variance[pixel]};
+      sums.remove(bin, lane, {share, share * share, static_cast<double>(weight) * weight * variance, 1});
+    });
+  }
+  if (corrections.moments != PairMoments::poisson) return;
+  for (const SinglePixel& single : singles.first(with_variance)) {
+    // The product took the pixel for a 0, which has a variance of 1.
+    const double more = single.bad ? -1.0 : single.count - 1.0;
+    tile.for_each_weight(single.pixel, [&](std::size_t bin, float weight) {
+      const double product_variance = weight * weight;
+      lane_sums[bin * bin_stride + lane_count] += product_variance * more;
+    });
+  }
+}
 
 }  // namespace
 
@@ -53,66 +94,74 @@ void CountsProduct::add(std::span<FrameLane> lanes, std::size_t tile, std::size_
                         std::span<const std::uint8_t> used, const CountCorrections& corrections, SimdPath path,
                         Scratch& scratch, CountSums& sums, std::span<DecodeStatus> status) const {
   alignas(64) static const std::uint16_t zeros[tile_pixels] = {};
+  const auto* zero_bytes = reinterpret_cast<const std::uint8_t*>(zeros);
   for (; tile < end_tile; ++tile) {
     const PairMatrix::Tile part = matrix_.tile(tile);
     const std::size_t first_pixel = tile * pair_tile_pixels;
     const std::size_t pixels = std::min(pair_tile_pixels, used.size() - first_pixel);
     for (auto& singles : scratch.singles_) singles.clear();
-    std::uint16_t* values = scratch.tile_.data();
+    // Counts lie as bytes in the tile up to the first piece with larger ones.
+    std::uint16_t* words = scratch.tile_.data();
+    auto* bytes = reinterpret_cast<std::uint8_t*>(words);
+    bool as_bytes = true;
     std::size_t filled = 0;  // pixels up to which the tile was written
-    bool any = false;
+    const auto fill_with_zeros = [&](std::size_t end) {
+      const std::size_t count = (end - filled) * lane_count;
+      as_bytes ? std::memset(bytes + filled * lane_count, 0, count)
+               : std::memset(words + filled * lane_count, 0, count * sizeof(std::uint16_t));
+      filled = end;
+    };
     for (std::size_t done = 0; done < pixels; done += tile_pixels) {
       const std::size_t count = std::min(tile_pixels, pixels - done);
       const std::size_t place = first_pixel + done;
-      const std::uint16_t* pieces[lane_count];
-      std::fill_n(pieces, lane_count, +zeros);
-      bool any_here = false;
+      FrameLane::Piece pieces[lane_count];
+      bool any_bytes = false;
+      bool any_words = false;
       for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-        const FrameLane::Piece piece =
+        pieces[lane] =
             lanes[lane].read(count, {used.data() + place, used_bits_.data() + place / 8}, corrections.rules, done,
                              *scratch.lane_, scratch.pieces_.data() + lane * piece_stride, scratch.singles_[lane]);
-        if (piece.status != DecodeStatus::ok) status[lane] = piece.status;
-        if (piece.counts == nullptr) continue;
-        pieces[lane] = piece.counts;
-        any_here = true;
+        if (pieces[lane].status != DecodeStatus::ok) status[lane] = pieces[lane].status;
+        any_bytes |= pieces[lane].bytes != nullptr;
+        any_words |= pieces[lane].words != nullptr;
       }
-      if (!any_here) continue;
       // Pieces without a count are written only when another one has some.
-      std::fill_n(values + filled * lane_count, (done - filled) * lane_count, std::uint16_t{0});
-      interleave(path, pieces, count, values + done * lane_count);
+      if (!any_bytes && !any_words) continue;
+      if (any_words && as_bytes) {
+        // From the end, since they grow in place.
+        for (std::size_t index = filled * lane_count; index-- > 0;) words[index] = bytes[index];
+        as_bytes = false;
+      }
+      fill_with_zeros(done);
+      if (as_bytes) {
+        const std::uint8_t* from[lane_count];
+        for (std::size_t lane = 0; lane < lane_count; ++lane) {
+          from[lane] = pieces[lane].bytes != nullptr ? pieces[lane].bytes : zero_bytes;
+        }
+        interleave(path, from, count, bytes + done * lane_count);
+      } else {
+        const std::uint16_t* from[lane_count];
+        for (std::size_t lane = 0; lane < lane_count; ++lane) {
+          from[lane] = pieces[lane].words != nullptr ? pieces[lane].words : zeros;
+          if (pieces[lane].bytes == nullptr) continue;
+          std::uint16_t* own = scratch.pieces_.data() + lane * piece_stride;
+          std::copy_n(pieces[lane].bytes, count, own);
+          from[lane] = own;
+        }
+        interleave(path, from, count, words + done * lane_count);
+      }
       filled = done + count;
-      any = true;
     }
-    if (any) {
-      std::fill_n(values + filled * lane_count, (pixels - filled) * lane_count, std::uint16_t{0});
-      multiply_pairs(path, corrections.moments, part, values, sums.sums());
+    if (filled > 0) {
+      fill_with_zeros(pixels);
+      as_bytes ? multiply_pairs(path, corrections.moments, part, bytes, sums.sums())
+               : multiply_pairs(path, corrections.moments, part, words, sums.sums());
     } else {
       add_zero_counts(corrections.moments, part, sums.sums());
     }
 
-    const bool poisson = corrections.moments == PairMoments::poisson;
     for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-      const std::span<const SinglePixel> singles = scratch.singles_[lane];
-      for (std::size_t index = 0; index < singles.size(); ++index) {
-        const SinglePixel& single = singles[index];
-        // They lie far apart: each one's weights are another line of memory.
-        if (index + 8 < singles.size()) __builtin_prefetch(part.weights + singles[index + 8].pixel);
-        const std::size_t pixel = first_pixel + single.pixel;
-        part.for_each_weight(single.pixel, [&](std::size_t bin, float weight) {
-          double* place = sums.sums() + bin * bin_stride + lane;
-          // The product took the pixel for a 0, which has a variance of 1.
-          const double product_variance = weight * weight;
-          if (!single.bad) {
-            place[0] += weight * single.count;
-            if (poisson && single.count > 1.0) place[lane_count] += product_variance * (single.count - 1.0);
-            return;
-          }
-          if (poisson) place[lane_count] -= product_variance;
-          const double share = static_cast<double>(weight) * corrections.normalisation[pixel];
-          const double variance = corrections.variance.empty() ? 0.0 : double{corrections.variance[pixel]};
-          sums.remove(bin, lane, {share, share * share, static_cast<double>(weight) * weight * variance, 1});
-        });
-      }
+      add_singles(part, first_pixel, lane, scratch.singles_[lane], corrections, sums);
     }
   }
 }

@@ -73,7 +73,7 @@ class CountsProduct {
 
    private:
     friend class CountsProduct;
-    LargeVector<std::uint16_t> tile_;    // [pair_tile_pixels][lane_count]
+    LargeVector<std::uint16_t> tile_;    // [pair_tile_pixels][lane_count] counts, as bytes where that is enough
     LargeVector<std::uint16_t> pieces_;  // [lane_count][piece_stride]
     std::unique_ptr<LaneScratch> lane_;
     std::array<std::vector<SinglePixel>, lane_count> singles_;

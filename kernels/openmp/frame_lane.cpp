@@ -44,71 +44,168 @@ ANNULUS_FOR_EVERY_CPU bool any_single(const Pixel* values, const std::uint8_t* u
   return any != 0;
 }
 
-template <typename Pixel>
-ANNULUS_FOR_EVERY_CPU void narrow(const Pixel* values, std::size_t pixels, std::uint16_t* out) {
+template <typename From>
+ANNULUS_FOR_EVERY_CPU void to_words(const From* values, std::size_t pixels, std::uint16_t* out) {
   for (std::size_t pixel = 0; pixel < pixels; ++pixel) out[pixel] = static_cast<std::uint16_t>(values[pixel]);
+}
+
+/// Moves the bad pixels and those that do not fit from `counts`, which `values` were made to, to `singles`.
+template <typename Pixel>
+void take_singles(const Pixel* values, std::size_t pixels, const std::uint8_t* used,
+                  const BadIntervals<Pixel>& intervals, std::size_t first, std::uint16_t* counts,
+                  std::vector<SinglePixel>& singles) {
+  constexpr std::size_t part = 64;
+  for (std::size_t begin = 0; begin < pixels; begin += part) {
+    const std::size_t end = std::min(begin + part, pixels);
+    if (!any_single<Pixel>(values + begin, used + begin, end - begin, intervals)) continue;
+    for (std::size_t pixel = begin; pixel < end; ++pixel) {
+      if (used[pixel] == 0) continue;
+      const Pixel value = values[pixel];
+      const bool bad = intervals.contain(value);
+      if (!bad && fits_lane(value)) continue;
+      singles.push_back({static_cast<std::uint16_t>(first + pixel), bad, static_cast<double>(value)});
+      counts[pixel] = 0;
+    }
+  }
 }
 
 /// 512 bits, one a pixel.
 typedef std::uint64_t PixelBits __attribute__((vector_size(64)));
 constexpr std::size_t words_per_bits = sizeof(PixelBits) / 8;
 
-/// One bit for each pixel in which a plane has one, ANDed with `used`; returns how many there are, or more than `most`
-/// as soon as it is known. `words` of 64 pixels, a multiple of words_per_bits.
-ANNULUS_FOR_EVERY_CPU std::size_t nonzero_pixels(const std::byte* planes, std::size_t plane_count, std::size_t words,
-                                                 const std::uint8_t* used, std::size_t most, std::uint64_t* bits) {
+/// Counts of sparse blocks seldom have more bits.
+constexpr std::size_t low_planes = 4;
+
+struct NonzeroPixels {
   std::size_t count = 0;
+  bool beyond_low_planes = false;
+};
+
+/// One bit for each used pixel in which one of the planes has one. Stops with more than `most` of them. `words` of 64
+/// pixels, a multiple of words_per_bits.
+template <std::size_t plane_count>
+ANNULUS_FOR_EVERY_CPU NonzeroPixels nonzero_pixels(const std::byte* planes, std::size_t words, const std::uint8_t* used,
+                                                   std::size_t most, std::uint64_t* bits) {
+  std::size_t count = 0;
+  PixelBits beyond = {};
   for (std::size_t word = 0; word < words && count <= most; word += words_per_bits) {
-    PixelBits any = {};
+    PixelBits low = {};
+    PixelBits high = {};
+#pragma GCC unroll 32
     for (std::size_t plane = 0; plane < plane_count; ++plane) {
       PixelBits value;
       std::memcpy(&value, planes + (plane * words + word) * 8, sizeof value);
-      any |= value;
+      (plane < low_planes ? low : high) |= value;
     }
     PixelBits mask;
     std::memcpy(&mask, used + word * 8, sizeof mask);
-    any &= mask;
+    beyond |= high & mask;
+    const PixelBits any = (low | high) & mask;
     std::memcpy(bits + word, &any, sizeof any);
     for (std::size_t part = 0; part < words_per_bits; ++part) {
       count += static_cast<std::size_t>(std::popcount(bits[word + part]));
     }
   }
+  std::uint64_t any_beyond = 0;
+  for (std::size_t part = 0; part < words_per_bits; ++part) any_beyond |= beyond[part];
+  return {count, any_beyond != 0};
+}
+
+/// Whether a used pixel has a bit in one of the planes; `words` as above.
+template <std::size_t plane_count>
+ANNULUS_FOR_EVERY_CPU bool any_bit(const std::byte* planes, std::size_t words, const std::uint8_t* used) {
+  PixelBits any = {};
+  for (std::size_t word = 0; word < words; word += words_per_bits) {
+    PixelBits here = {};
+    PixelBits value;
+#pragma GCC unroll 32
+    for (std::size_t plane = 0; plane < plane_count; ++plane) {
+      std::memcpy(&value, planes + (plane * words + word) * 8, sizeof value);
+      here |= value;
+    }
+    std::memcpy(&value, used + word * 8, sizeof value);
+    any |= here & value;
+  }
+  std::uint64_t all = 0;
+  for (std::size_t part = 0; part < words_per_bits; ++part) all |= any[part];
+  return all != 0;
+}
+
+/// The numbers of the pixels that have a bit, ascending. Most words have none or one: a branch on either would be
+/// mistaken once a pixel.
+/// @param pixels  room for two more than there are
+std::size_t list_pixels(const std::uint64_t* bits, std::size_t words, std::uint16_t* pixels) {
+  std::uint8_t filled[tile_pixels / 64];
+  std::size_t filled_words = 0;
+  for (std::size_t word = 0; word < words; ++word) {
+    filled[filled_words] = static_cast<std::uint8_t>(word);
+    filled_words += bits[word] != 0 ? 1 : 0;
+  }
+  std::size_t count = 0;
+  for (std::size_t index = 0; index < filled_words; ++index) {
+    const std::size_t word = filled[index];
+    std::uint64_t left = bits[word];
+    do {
+      pixels[count] = static_cast<std::uint16_t>(word * 64 + static_cast<std::size_t>(std::countr_zero(left)));
+      left &= left - 1;
+      pixels[count + 1] = static_cast<std::uint16_t>(word * 64 + static_cast<std::size_t>(std::countr_zero(left)));
+      count += left != 0 ? 2 : 1;
+      left &= left - 1;
+    } while (left != 0);
+  }
   return count;
 }
 
-/// Whether a used pixel has a bit in planes [first, end).
-ANNULUS_FOR_EVERY_CPU bool any_bit(const std::byte* planes, std::size_t plane_bytes, std::size_t first, std::size_t end,
-                                   const std::uint8_t* used) {
-  std::uint8_t any = 0;
-  for (std::size_t plane = first; plane < end; ++plane) {
-    const auto* bits = reinterpret_cast<const std::uint8_t*>(planes + plane * plane_bytes);
-    for (std::size_t byte = 0; byte < plane_bytes; ++byte) any |= static_cast<std::uint8_t>(bits[byte] & used[byte]);
+/// Values of the pixels of a block, from its first `plane_count` planes; the others have no bits there.
+template <std::size_t plane_count, typename Pixel>
+void gather_values(const std::byte* planes, std::size_t plane_bytes, const std::uint16_t* pixels, std::size_t count,
+                   Pixel* values) {
+  for (std::size_t index = 0; index < count; ++index) {
+    const std::byte* bits = planes + pixels[index] / 8;
+    const unsigned shift = pixels[index] % 8U;
+    std::uint32_t value = 0;
+#pragma GCC unroll 32
+    for (std::size_t plane = 0; plane < plane_count; ++plane) {
+      value |= (std::to_integer<std::uint32_t>(bits[plane * plane_bytes]) >> shift & 1U) << plane;
+    }
+    values[index] = static_cast<Pixel>(value);
   }
-  return any != 0;
 }
 
-/// The planes that have a bit at all.
-template <typename Pixel>
-struct LivePlanes {
-  static constexpr std::size_t count = 8 * sizeof(Pixel);
-  std::array<std::uint8_t, count> number{};
-  std::size_t live = 0;
+/// Where the counts of a piece go: as bytes for as long as they are such. Nothing is written before the first count.
+class PieceWriter {
+ public:
+  explicit PieceWriter(std::uint16_t* out) : words_(out), bytes_(reinterpret_cast<std::uint8_t*>(out) + tile_pixels) {}
 
-  LivePlanes(const std::byte* planes, std::size_t plane_bytes, const std::uint8_t* used) {
-    for (std::size_t plane = 0; plane < count; ++plane) {
-      if (any_bit(planes, plane_bytes, plane, plane + 1, used)) number[live++] = static_cast<std::uint8_t>(plane);
-    }
+  /// Whether all counts before were bytes, or 0.
+  [[nodiscard]] bool takes_bytes() const { return kind_ != Kind::words; }
+  /// The place of the counts behind the first `done`, which were written or are all 0.
+  std::uint8_t* bytes(std::size_t done) {
+    if (kind_ == Kind::zeros) std::fill_n(bytes_, done, std::uint8_t{0});
+    kind_ = Kind::bytes;
+    return bytes_ + done;
   }
-  /// The value of one pixel.
-  [[nodiscard]] Pixel value(const std::byte* planes, std::size_t plane_bytes, std::size_t pixel) const {
-    using Unsigned = std::make_unsigned_t<Pixel>;
-    Unsigned value = 0;
-    for (std::size_t index = 0; index < live; ++index) {
-      const auto byte = std::to_integer<unsigned>(planes[number[index] * plane_bytes + pixel / 8]);
-      value = static_cast<Unsigned>(value | static_cast<Unsigned>((byte >> (pixel % 8) & 1U) << number[index]));
+  std::uint16_t* words(std::size_t done) {
+    if (kind_ == Kind::zeros) std::fill_n(words_, done, std::uint16_t{0});
+    if (kind_ == Kind::bytes) {  // the bytes lie in the upper half of the words
+      for (std::size_t pixel = 0; pixel < done; ++pixel) words_[pixel] = bytes_[pixel];
     }
-    return static_cast<Pixel>(value);
+    kind_ = Kind::words;
+    return words_ + done;
   }
+  void zeros(std::size_t done, std::size_t count) {
+    if (kind_ == Kind::bytes) std::fill_n(bytes_ + done, count, std::uint8_t{0});
+    if (kind_ == Kind::words) std::fill_n(words_ + done, count, std::uint16_t{0});
+  }
+  [[nodiscard]] FrameLane::Piece piece() const {
+    return {kind_ == Kind::bytes ? bytes_ : nullptr, kind_ == Kind::words ? words_ : nullptr, DecodeStatus::ok};
+  }
+
+ private:
+  enum class Kind : std::uint8_t { zeros, bytes, words };
+  std::uint16_t* words_;
+  std::uint8_t* bytes_;
+  Kind kind_ = Kind::zeros;
 };
 
 }  // namespace
@@ -148,124 +245,123 @@ void FrameLane::skip() {
 }
 
 template <typename Pixel>
-const Pixel* FrameLane::decode(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules,
-                               std::size_t first, LaneScratch& scratch, Pixel* out, std::vector<SinglePixel>& singles,
-                               bool& more_singles) {
-  // Planes that have no bit in a good count of up to 16 bits: the upper half of wide pixels; of uint16, where the
-  // type's maximum alone is bad, any one will do.
-  constexpr std::size_t planes = 8 * sizeof(Pixel);
-  constexpr std::size_t first_telling = sizeof(Pixel) > 2 ? 16 : planes - 1;
+FrameLane::Piece FrameLane::decode(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules,
+                                   std::size_t first, LaneScratch& scratch, std::uint16_t* out,
+                                   std::vector<SinglePixel>& singles) {
+  constexpr std::size_t plane_count = 8 * sizeof(Pixel);
   const BadIntervals<Pixel> intervals(rules);
-  const bool planes_tell = intervals.first_b > intervals.last_b;  // no dummy among this type's values
-  more_singles = false;
-  bool any = false;
-  std::size_t done = 0;
+  // Where no dummy lies among this type's values, a pixel that is single has bits in upper planes: of wide types in
+  // those beyond uint16, of uint16, whose maximum alone is bad, in any one.
+  const bool planes_tell = sizeof(Pixel) > 1 && intervals.first_b > intervals.last_b;
+  constexpr std::size_t first_telling = sizeof(Pixel) > 2 ? 16 : plane_count - 1;
+  PieceWriter writer(out);
   const std::size_t singles_before = singles.size();
-  while (done < pixels) {
+  for (std::size_t done = 0; done < pixels;) {
     const std::size_t bytes = blocks_.next_bytes();
     const std::size_t block = bytes / sizeof(Pixel);
+    const std::uint8_t* used_bytes = used.bytes + done;
+    const std::uint8_t* used_bits = used.bits + done / 8;
     if (block == 0) {  // fewer than 8 pixels, behind the last block
       std::span<const std::byte> rest;
       status_ = blocks_.rest(rest);
       if (status_ != DecodeStatus::ok) break;
-      if (!any) std::fill_n(out, done, Pixel{0});
-      any = true;
-      std::memcpy(out + done, rest.data(), rest.size());
-      more_singles = true;
+      Pixel values[8];
+      std::memcpy(values, rest.data(), rest.size());
+      std::uint16_t* counts = writer.words(done);
+      to_words(values, pixels - done, counts);
+      take_singles(values, pixels - done, used_bytes, intervals, first + done, counts, singles);
       break;
     }
     status_ = blocks_.next(path_, scratch.planes);
     if (status_ != DecodeStatus::ok) break;
-    std::uint64_t nonzero[tile_pixels / 64];
-    const bool whole_words = block % (64 * words_per_bits) == 0;
+
+    const std::byte* planes = scratch.planes;
+    const std::size_t plane_bytes = block / 8;
     const std::size_t words = block / 64;
+    const bool whole_words = block % (64 * words_per_bits) == 0;
     const std::size_t most = block / pixels_per_sparse_count;
-    const std::size_t count =
-        whole_words ? nonzero_pixels(scratch.planes, planes, words, used.bits + done / 8, most, nonzero) : block;
-    if (count <= most) {
-      const LivePlanes<Pixel> live(scratch.planes, block / 8, used.bits + done / 8);
-      for (std::size_t word = 0; word < words; ++word) {
-        for (std::uint64_t bits = nonzero[word]; bits != 0; bits &= bits - 1) {
-          const std::size_t pixel = word * 64 + static_cast<std::size_t>(std::countr_zero(bits));
-          const Pixel value = live.value(scratch.planes, block / 8, pixel);
-          singles.push_back(
-              {static_cast<std::uint16_t>(first + done + pixel), is_bad(value, rules), static_cast<double>(value)});
-        }
+    std::uint64_t bits[tile_pixels / 64];
+    std::uint16_t numbers[tile_pixels / pixels_per_sparse_count + 2];
+    Pixel few[tile_pixels / pixels_per_sparse_count];
+
+    const auto add_singles = [&](std::size_t count) {
+      const std::size_t before = singles.size();
+      singles.resize(before + count);
+      SinglePixel* single = singles.data() + before;
+      for (std::size_t index = 0; index < count; ++index) {
+        single[index] = {static_cast<std::uint16_t>(first + done + numbers[index]), intervals.contain(few[index]),
+                         static_cast<double>(few[index])};
       }
-      if (any) std::fill_n(out + done, block, Pixel{0});
+    };
+
+    NonzeroPixels nonzero{block, true};
+    if (whole_words) nonzero = nonzero_pixels<plane_count>(planes, words, used_bits, most, bits);
+    if (nonzero.count <= most) {
+      const std::size_t count = list_pixels(bits, words, numbers);
+      nonzero.beyond_low_planes ? gather_values<plane_count>(planes, plane_bytes, numbers, count, few)
+                                : gather_values<low_planes>(planes, plane_bytes, numbers, count, few);
+      add_singles(count);
+      writer.zeros(done, block);
+      done += block;
+      continue;
+    }
+
+    // Of counts below 256 the first eight planes are all that there is, but for a few single pixels.
+    const bool tells = planes_tell && whole_words;
+    bool as_bytes = tells && writer.takes_bytes();
+    std::size_t count = 0;
+    if (as_bytes && any_bit<plane_count - 8>(planes + 8 * plane_bytes, words, used_bits)) {
+      as_bytes = nonzero_pixels<plane_count - 8>(planes + 8 * plane_bytes, words, used_bits, most, bits).count <= most;
+      if (as_bytes) {
+        count = list_pixels(bits, words, numbers);
+        gather_values<plane_count>(planes, plane_bytes, numbers, count, few);
+        as_bytes =
+            std::all_of(few, few + count, [&](Pixel value) { return intervals.contain(value) || !fits_lane(value); });
+      }
+    }
+    if (as_bytes) {
+      std::uint8_t* counts = writer.bytes(done);
+      bit_unshuffle(path_, {planes, block}, 1, {reinterpret_cast<std::byte*>(counts), block});
+      for (std::size_t index = 0; index < count; ++index) counts[numbers[index]] = 0;
+      add_singles(count);
     } else {
-      if (!any) std::fill_n(out, done, Pixel{0});
-      any = true;
-      bit_unshuffle(path_, {scratch.planes, bytes}, sizeof(Pixel), {reinterpret_cast<std::byte*>(out + done), bytes});
-      if (!planes_tell || !whole_words) {
-        more_singles = true;
-      } else if (nonzero_pixels(scratch.planes + first_telling * (block / 8), planes - first_telling, words,
-                                used.bits + done / 8, block, nonzero) > 0) {
-        for (std::size_t word = 0; word < words; ++word) {
-          for (std::uint64_t bits = nonzero[word]; bits != 0; bits &= bits - 1) {
-            const std::size_t pixel = word * 64 + static_cast<std::size_t>(std::countr_zero(bits));
-            Pixel& value = out[done + pixel];
-            const bool bad = is_bad(value, rules);
-            if (!bad && fits_lane(value)) continue;
-            singles.push_back({static_cast<std::uint16_t>(first + done + pixel), bad, static_cast<double>(value)});
-            value = 0;
-          }
-        }
+      std::uint16_t* counts = writer.words(done);
+      auto* place = sizeof(Pixel) == 2 ? reinterpret_cast<std::byte*>(counts) : scratch.values;
+      const auto* values = reinterpret_cast<const Pixel*>(place);
+      bit_unshuffle(path_, {planes, bytes}, sizeof(Pixel), {place, bytes});
+      if (sizeof(Pixel) != 2) to_words(values, block, counts);
+      if (!tells || any_bit<plane_count - first_telling>(planes + first_telling * plane_bytes, words, used_bits)) {
+        take_singles(values, block, used_bytes, intervals, first + done, counts, singles);
       }
     }
     done += block;
   }
   if (status_ != DecodeStatus::ok) {
     singles.resize(singles_before);
-    return nullptr;
+    return {nullptr, nullptr, status_};
   }
-  return any ? out : nullptr;
+  return writer.piece();
 }
 
 template <typename Pixel>
 FrameLane::Piece FrameLane::read_typed(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules,
                                        std::size_t first, LaneScratch& scratch, std::uint16_t* out,
                                        std::vector<SinglePixel>& singles) {
-  const Pixel* values = nullptr;
-  bool more_singles = true;
-  if (raw_ != nullptr) {
-    values = reinterpret_cast<const Pixel*>(raw_);
-    raw_ += pixels * sizeof(Pixel);
-  } else {
-    auto* place = sizeof(Pixel) == 2 ? reinterpret_cast<Pixel*>(out) : reinterpret_cast<Pixel*>(scratch.values);
-    values = decode<Pixel>(pixels, used, rules, first, scratch, place, singles, more_singles);
-    if (values == nullptr) return {nullptr, status_};
-  }
+  if (raw_ == nullptr) return decode<Pixel>(pixels, used, rules, first, scratch, out, singles);
+  const auto* values = reinterpret_cast<const Pixel*>(raw_);
+  raw_ += pixels * sizeof(Pixel);
   const BadIntervals<Pixel> intervals(rules);
-  const bool with_singles = more_singles && any_single<Pixel>(values, used.bytes, pixels, intervals);
-  if constexpr (sizeof(Pixel) == 2) {
-    if (with_singles && static_cast<const void*>(values) != static_cast<const void*>(out)) {
-      std::memcpy(out, values, pixels * sizeof(Pixel));
-    }
-    if (!with_singles) return {reinterpret_cast<const std::uint16_t*>(values), status_};
-  } else {
-    narrow<Pixel>(values, pixels, out);
-  }
-  constexpr std::size_t part = 64;
-  for (std::size_t begin = 0; with_singles && begin < pixels; begin += part) {
-    const std::size_t end = std::min(begin + part, pixels);
-    if (!any_single<Pixel>(values + begin, used.bytes + begin, end - begin, intervals)) continue;
-    for (std::size_t pixel = begin; pixel < end; ++pixel) {
-      if (used.bytes[pixel] == 0) continue;
-      const Pixel value = values[pixel];
-      const bool bad = intervals.contain(value);
-      if (!bad && fits_lane(value)) continue;
-      singles.push_back({static_cast<std::uint16_t>(first + pixel), bad, static_cast<double>(value)});
-      out[pixel] = 0;
-    }
-  }
-  return {out, status_};
+  const bool with_singles = any_single<Pixel>(values, used.bytes, pixels, intervals);
+  if (sizeof(Pixel) == 2 && !with_singles) return {nullptr, reinterpret_cast<const std::uint16_t*>(values), status_};
+  to_words(values, pixels, out);
+  if (with_singles) take_singles(values, pixels, used.bytes, intervals, first, out, singles);
+  return {nullptr, out, status_};
 }
 
 FrameLane::Piece FrameLane::read(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules,
                                  std::size_t first, LaneScratch& scratch, std::uint16_t* out,
                                  std::vector<SinglePixel>& singles) {
-  if (status_ != DecodeStatus::ok) return {nullptr, status_};
+  if (status_ != DecodeStatus::ok) return {nullptr, nullptr, status_};
   return visit_pixel_type(type_, [&]<typename Pixel>() -> Piece {
     if constexpr (std::is_integral_v<Pixel>) {
       return read_typed<Pixel>(pixels, used, rules, first, scratch, out, singles);

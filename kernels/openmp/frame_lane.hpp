@@ -1,8 +1,8 @@
 // One frame on its way through the tiles: decoded piece by piece, no more than the caches hold.
 //
-// What comes out is uint16 counts for the product, and a list of single pixels that go by themselves: bad ones, counts
-// beyond uint16, and all counts of a piece in which nearly every pixel is 0. Which pixels are single is decided by the
-// frame alone.
+// What comes out is counts for the product, of one byte each where that is enough, else uint16, and a list of single
+// pixels that go by themselves: bad ones, counts beyond uint16, and all counts of a piece in which nearly every pixel
+// is 0. Which pixels are single is decided by the frame alone.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ struct SinglePixel {
 /// What the pieces of all lanes share: scratch of one thread.
 struct LaneScratch {
   alignas(64) std::byte planes[tile_pixels * 4 + lz4_slack];  ///< of one block
-  alignas(64) std::byte values[tile_pixels * 4];              ///< decoded pixels wider than uint16
+  alignas(64) std::byte values[tile_pixels * 4];              ///< decoded pixels of one block, whatever their type
 };
 
 /// Pixels that the matrix uses, twice: [pixels] 1 = used, and as one bit a pixel, the lowest for the first.
@@ -47,9 +47,10 @@ class FrameLane {
   /// Passes over the next tile_pixels pixels.
   void skip();
 
-  /// What a piece turned out to be.
+  /// What a piece turned out to be: [pixels] counts of either kind, in `out` or elsewhere; all 0 without any.
   struct Piece {
-    const std::uint16_t* counts = nullptr;   ///< [pixels], in `out` or elsewhere; null = all 0
+    const std::uint8_t* bytes = nullptr;
+    const std::uint16_t* words = nullptr;
     DecodeStatus status = DecodeStatus::ok;  ///< of the frame up to here
   };
   /// The next `pixels` pixels: tile_pixels, or fewer at the end of the frame.
@@ -62,11 +63,10 @@ class FrameLane {
   template <typename Pixel>
   Piece read_typed(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules, std::size_t first,
                    LaneScratch& scratch, std::uint16_t* out, std::vector<SinglePixel>& singles);
-  /// Decodes the next blocks, `pixels` pixels in all; null when all of them that are not 0 went to `singles`.
-  /// `more_singles` tells whether there may be some among the others.
+  /// Decodes the next blocks, `pixels` pixels in all.
   template <typename Pixel>
-  const Pixel* decode(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules, std::size_t first,
-                      LaneScratch& scratch, Pixel* out, std::vector<SinglePixel>& singles, bool& more_singles);
+  Piece decode(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules, std::size_t first,
+               LaneScratch& scratch, std::uint16_t* out, std::vector<SinglePixel>& singles);
 
   PixelType type_ = PixelType::u16;
   SimdPath path_ = SimdPath::plain;

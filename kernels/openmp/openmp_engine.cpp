@@ -222,13 +222,15 @@ class OpenmpEngine final : public Engine {
     const CountCorrections corrections{
         normalisation_, variance_, moments() == Moments::poisson ? PairMoments::poisson : PairMoments::signal, rules_};
     const auto first_tile = [&](std::size_t segment) { return counts_.tiles() * segment / segments; };
-    count_sums_.resize(groups * segments);
-    count_scratch_.resize(static_cast<std::size_t>(threads_));
     ParallelErrors errors;
 
-    // With work for all threads a thread takes a group from its first tile to its last. Otherwise segments of a group
-    // go to different threads; then somebody has to find out where they begin in each chunk.
+    // With work for all threads a thread takes a group from its first tile to its last, and adds up the segments while
+    // they are in its cache. Otherwise segments of a group go to different threads; then somebody has to find out where
+    // they begin in each chunk.
     const bool by_group = groups >= static_cast<std::size_t>(threads_);
+    count_sums_.resize(by_group ? groups : groups * segments);
+    count_scratch_.resize(static_cast<std::size_t>(threads_));
+    segment_sums_.resize(static_cast<std::size_t>(threads_));
     std::vector<FrameLane> lanes(by_group ? frames : frames * segments);  // [frames] or [segments, frames]
 #pragma omp parallel for num_threads(threads_) schedule(dynamic, 1)
     for (std::size_t frame = 0; frame < frames; ++frame) {
@@ -248,12 +250,11 @@ class OpenmpEngine final : public Engine {
         }
       });
     }
-    const auto add_segment = [&](std::size_t group, std::size_t segment) {
+    const auto add_segment = [&](std::size_t group, std::size_t segment, CountSums& sums) {
       const std::size_t first = group * lane_count;
       const std::size_t count = std::min(lane_count, frames - first);
       Scratch& scratch = count_scratch_[static_cast<std::size_t>(omp_get_thread_num())];
       if (!scratch) scratch = std::make_unique<CountsProduct::Scratch>();
-      CountSums& sums = count_sums_[group * segments + segment];
       sums.reset(matrix_.bins());
       DecodeStatus found[lane_count];
       std::fill_n(found, lane_count, DecodeStatus::ok);
@@ -268,8 +269,14 @@ class OpenmpEngine final : public Engine {
 #pragma omp parallel for num_threads(threads_) schedule(dynamic, 1)
     for (std::size_t task = 0; task < (by_group ? groups : groups * segments); ++task) {
       errors.guard([&] {
-        if (!by_group) return add_segment(task / segments, task % segments);
-        for (std::size_t segment = 0; segment < segments; ++segment) add_segment(task, segment);
+        CountSums& total = count_sums_[task];
+        if (!by_group) return add_segment(task / segments, task % segments, total);
+        add_segment(task, 0, total);
+        CountSums& sums = segment_sums_[static_cast<std::size_t>(omp_get_thread_num())];
+        for (std::size_t segment = 1; segment < segments; ++segment) {
+          add_segment(task, segment, sums);
+          total.add(sums);
+        }
       });
     }
     errors.rethrow();
@@ -277,8 +284,10 @@ class OpenmpEngine final : public Engine {
 #pragma omp parallel for num_threads(threads_) schedule(dynamic, 1)
     for (std::size_t group = 0; group < groups; ++group) {
       errors.guard([&] {
-        CountSums& total = count_sums_[group * segments];
-        for (std::size_t segment = 1; segment < segments; ++segment) total.add(count_sums_[group * segments + segment]);
+        CountSums& total = count_sums_[by_group ? group : group * segments];
+        for (std::size_t segment = 1; segment < segments && !by_group; ++segment) {
+          total.add(count_sums_[group * segments + segment]);
+        }
         const std::size_t first = group * lane_count;
         for (std::size_t frame = first; frame < std::min(frames, first + lane_count); ++frame) {
           normalise(total, frame - first, monitor[frame], patterns, frame * matrix_.bins());
@@ -447,10 +456,11 @@ class OpenmpEngine final : public Engine {
   std::vector<SegmentSums> sums_;            // [groups, segments] kept from batch to batch
   std::vector<TileScratch> scratch_;         // [threads]
   using Scratch = std::unique_ptr<CountsProduct::Scratch>;
-  CountsProduct counts_;                // the matrix once more, for frames of integers
-  std::vector<CountSums> count_sums_;   // [groups, segments] kept from batch to batch
-  std::vector<Scratch> count_scratch_;  // [threads] made by the thread that uses it
-  std::vector<std::byte> decoded_;      // frames of a batch that cannot go tile by tile
+  CountsProduct counts_;                 // the matrix once more, for frames of integers
+  std::vector<CountSums> count_sums_;    // [groups] or [groups, segments], kept from batch to batch
+  std::vector<CountSums> segment_sums_;  // [threads]
+  std::vector<Scratch> count_scratch_;   // [threads] made by the thread that uses it
+  std::vector<std::byte> decoded_;       // frames of a batch that cannot go tile by tile
 };
 
 }  // namespace

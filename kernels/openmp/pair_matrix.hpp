@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/large_vector.hpp"
 #include "kernels/openmp/tiled_matrix.hpp"
 
 namespace annulus::kernels::openmp {
@@ -85,12 +86,12 @@ class PairMatrix {
  private:
   std::vector<std::uint64_t> offsets_;  // [tiles + 1] groups
   std::vector<std::uint32_t> bins_;
-  std::vector<std::uint16_t> pixels_;
-  std::vector<float> first_;
-  std::vector<float> second_;
+  LargeVector<std::uint16_t> pixels_;
+  LargeVector<float> first_;
+  LargeVector<float> second_;
   std::vector<float> first_squares_;
   std::vector<float> second_squares_;
-  std::vector<PixelWeights> weights_;           // [tiles, pair_tile_pixels]
+  LargeVector<PixelWeights> weights_;           // [tiles, pair_tile_pixels]
   std::vector<std::uint64_t> further_offsets_;  // [tiles + 1]
   std::vector<FurtherWeights> further_;
 };

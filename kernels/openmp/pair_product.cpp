@@ -3,12 +3,15 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels/openmp/every_cpu.hpp"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 // g++ 12 takes its own intrinsics' undefined operands for a mistake (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 
 namespace annulus::kernels::openmp {
 namespace {
@@ -19,7 +22,8 @@ struct Lanes {
   float lane[lane_count];
 };
 inline Lanes zero() { return {}; }
-inline Lanes load_counts(const std::uint16_t* counts) {
+template <typename Count>
+Lanes load_counts(const Count* counts) {
   Lanes lanes;
   for (std::size_t lane = 0; lane < lane_count; ++lane) lanes.lane[lane] = counts[lane];
   return lanes;
@@ -55,7 +59,8 @@ inline void add_lanes(double* sums, const Lanes& lanes) {
 #include "kernels/openmp/pair_product.inc"
 #undef ANNULUS_TARGET
 
-void interleave(const std::uint16_t* const (&frames)[lane_count], std::size_t pixels, std::uint16_t* out) {
+template <typename Count>
+void interleave(const Count* const (&frames)[lane_count], std::size_t pixels, Count* out) {
   for (std::size_t pixel = 0; pixel < pixels; ++pixel) {
     for (std::size_t lane = 0; lane < lane_count; ++lane) out[pixel * lane_count + lane] = frames[lane][pixel];
   }
@@ -74,6 +79,11 @@ ANNULUS_TARGET inline Lanes load_counts(const std::uint16_t* counts) {
   const auto* from = reinterpret_cast<const __m128i*>(counts);
   return {{_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_load_si128(from))),
            _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_load_si128(from + 1)))}};
+}
+ANNULUS_TARGET inline Lanes load_counts(const std::uint8_t* counts) {
+  const __m128i all = _mm_load_si128(reinterpret_cast<const __m128i*>(counts));
+  return {{_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(all)),
+           _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(all, all)))}};
 }
 ANNULUS_TARGET inline Lanes fused(const Lanes& counts, float weight, const Lanes& sum) {
   const __m256 all = _mm256_set1_ps(weight);
@@ -135,6 +145,41 @@ ANNULUS_TARGET void interleave(const std::uint16_t* const (&frames)[lane_count],
     for (std::size_t lane = 0; lane < lane_count; ++lane) out[pixel * lane_count + lane] = frames[lane][pixel];
   }
 }
+
+/// 16 x 16 bytes: in each 16-byte lane of the 16 vectors, byte p of vector f goes to byte f of vector p.
+ANNULUS_TARGET inline void transpose(__m256i (&v)[16]) {
+  for (int step = 0; step < 4; ++step) {
+    __m256i next[16];
+#pragma GCC unroll 8
+    for (std::size_t half = 0; half < 8; ++half) {
+      next[2 * half] = _mm256_unpacklo_epi8(v[half], v[half + 8]);
+      next[2 * half + 1] = _mm256_unpackhi_epi8(v[half], v[half + 8]);
+    }
+#pragma GCC unroll 16
+    for (std::size_t index = 0; index < 16; ++index) v[index] = next[index];
+  }
+}
+
+ANNULUS_TARGET void interleave(const std::uint8_t* const (&frames)[lane_count], std::size_t pixels, std::uint8_t* out) {
+  std::size_t pixel = 0;
+  for (; pixel + 32 <= pixels; pixel += 32) {
+    __m256i v[16];
+#pragma GCC unroll 16
+    for (std::size_t lane = 0; lane < 16; ++lane) {
+      v[lane] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(frames[lane] + pixel));
+    }
+    transpose(v);
+#pragma GCC unroll 8
+    for (std::size_t index = 0; index < 16; index += 2) {
+      auto* to = reinterpret_cast<__m256i*>(out + (pixel + index) * lane_count);
+      _mm256_store_si256(to, _mm256_permute2x128_si256(v[index], v[index + 1], 0x20));
+      _mm256_store_si256(to + 8, _mm256_permute2x128_si256(v[index], v[index + 1], 0x31));
+    }
+  }
+  for (; pixel < pixels; ++pixel) {
+    for (std::size_t lane = 0; lane < lane_count; ++lane) out[pixel * lane_count + lane] = frames[lane][pixel];
+  }
+}
 #undef ANNULUS_TARGET
 }  // namespace avx2
 
@@ -145,6 +190,9 @@ ANNULUS_TARGET inline Lanes zero() { return _mm512_setzero_ps(); }
 ANNULUS_TARGET inline Lanes load_counts(const std::uint16_t* counts) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_load_si256(reinterpret_cast<const __m256i*>(counts))));
 }
+ANNULUS_TARGET inline Lanes load_counts(const std::uint8_t* counts) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(counts))));
+}
 ANNULUS_TARGET inline Lanes fused(Lanes counts, float weight, Lanes sum) {
   return _mm512_fmadd_ps(counts, _mm512_set1_ps(weight), sum);
 }
@@ -154,10 +202,12 @@ ANNULUS_TARGET inline void square_weights(const float* weights, float* squares) 
   _mm256_store_ps(squares, _mm256_mul_ps(all, all));
 }
 ANNULUS_TARGET inline void add_lanes(double* sums, Lanes lanes) {
-  const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(lanes));
-  const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(lanes, 1));
-  _mm512_store_pd(sums, _mm512_add_pd(_mm512_load_pd(sums), low));
-  _mm512_store_pd(sums + 8, _mm512_add_pd(_mm512_load_pd(sums + 8), high));
+  // By way of memory, from where a half is widened as it is loaded: in registers it would be moved down first.
+  alignas(64) float all[lane_count];
+  _mm512_store_ps(all, lanes);
+  asm volatile("" : "+m"(all));
+  _mm512_store_pd(sums, _mm512_add_pd(_mm512_load_pd(sums), _mm512_cvtps_pd(_mm256_load_ps(all))));
+  _mm512_store_pd(sums + 8, _mm512_add_pd(_mm512_load_pd(sums + 8), _mm512_cvtps_pd(_mm256_load_ps(all + 8))));
 }
 #include "kernels/openmp/pair_product.inc"
 
@@ -205,15 +255,64 @@ ANNULUS_TARGET void interleave(const std::uint16_t* const (&frames)[lane_count],
     for (std::size_t lane = 0; lane < lane_count; ++lane) out[pixel * lane_count + lane] = frames[lane][pixel];
   }
 }
+
+ANNULUS_TARGET inline void transpose(__m512i (&v)[16]) {
+  for (int step = 0; step < 4; ++step) {
+    __m512i next[16];
+#pragma GCC unroll 8
+    for (std::size_t half = 0; half < 8; ++half) {
+      next[2 * half] = _mm512_unpacklo_epi8(v[half], v[half + 8]);
+      next[2 * half + 1] = _mm512_unpackhi_epi8(v[half], v[half + 8]);
+    }
+#pragma GCC unroll 16
+    for (std::size_t index = 0; index < 16; ++index) v[index] = next[index];
+  }
+}
+
+ANNULUS_TARGET void interleave(const std::uint8_t* const (&frames)[lane_count], std::size_t pixels, std::uint8_t* out) {
+  std::size_t pixel = 0;
+  for (; pixel + 64 <= pixels; pixel += 64) {
+    __m512i v[16];
+#pragma GCC unroll 16
+    for (std::size_t lane = 0; lane < 16; ++lane) v[lane] = _mm512_loadu_si512(frames[lane] + pixel);
+    transpose(v);
+    // Lane l of vector p holds pixel 16 l + p of all frames.
+#pragma GCC unroll 4
+    for (std::size_t index = 0; index < 16; index += 4) {
+      const __m512i low01 = _mm512_shuffle_i64x2(v[index], v[index + 1], 0x44);
+      const __m512i high01 = _mm512_shuffle_i64x2(v[index], v[index + 1], 0xee);
+      const __m512i low23 = _mm512_shuffle_i64x2(v[index + 2], v[index + 3], 0x44);
+      const __m512i high23 = _mm512_shuffle_i64x2(v[index + 2], v[index + 3], 0xee);
+      std::uint8_t* to = out + (pixel + index) * lane_count;
+      _mm512_store_si512(to, _mm512_shuffle_i64x2(low01, low23, 0x88));
+      _mm512_store_si512(to + 16 * lane_count, _mm512_shuffle_i64x2(low01, low23, 0xdd));
+      _mm512_store_si512(to + 32 * lane_count, _mm512_shuffle_i64x2(high01, high23, 0x88));
+      _mm512_store_si512(to + 48 * lane_count, _mm512_shuffle_i64x2(high01, high23, 0xdd));
+    }
+  }
+  for (; pixel < pixels; ++pixel) {
+    for (std::size_t lane = 0; lane < lane_count; ++lane) out[pixel * lane_count + lane] = frames[lane][pixel];
+  }
+}
 #undef ANNULUS_TARGET
 }  // namespace avx512
 
 #endif  // __x86_64__
 
-}  // namespace
+/// The variances of a tile in which all counts are 0.
+ANNULUS_FOR_EVERY_CPU void add_squares(const PairMatrix::Tile& tile, double* sums) {
+  for (std::size_t group = 0; group < tile.bins.size(); ++group) {
+    double* variances = sums + std::size_t{tile.bins[group]} * bin_stride + lane_count;
+    const double first = tile.first_squares[group];
+    const double second = tile.second_squares[group];
+    for (std::size_t lane = 0; lane < lane_count; ++lane) variances[lane] += first;
+    variances += bin_stride;
+    for (std::size_t lane = 0; lane < lane_count; ++lane) variances[lane] += second;
+  }
+}
 
-void interleave(SimdPath path, const std::uint16_t* const (&frames)[lane_count], std::size_t pixels,
-                std::uint16_t* out) {
+template <typename Count>
+void interleave_counts(SimdPath path, const Count* const (&frames)[lane_count], std::size_t pixels, Count* out) {
 #if defined(__x86_64__)
   if (path >= SimdPath::avx512) return avx512::interleave(frames, pixels, out);
   if (path >= SimdPath::avx2) return avx2::interleave(frames, pixels, out);
@@ -222,32 +321,41 @@ void interleave(SimdPath path, const std::uint16_t* const (&frames)[lane_count],
   plain::interleave(frames, pixels, out);
 }
 
-void multiply_pairs(SimdPath path, PairMoments moments, const PairMatrix::Tile& tile, const std::uint16_t* values,
-                    double* sums) {
-  const bool poisson = moments == PairMoments::poisson;
+template <PairMoments moments, typename Count>
+void multiply_counts(SimdPath path, const PairMatrix::Tile& tile, const Count* values, double* sums) {
 #if defined(__x86_64__)
-  if (path >= SimdPath::avx512) {
-    return poisson ? avx512::multiply<PairMoments::poisson>(tile, values, sums)
-                   : avx512::multiply<PairMoments::signal>(tile, values, sums);
-  }
-  if (path >= SimdPath::avx2) {
-    return poisson ? avx2::multiply<PairMoments::poisson>(tile, values, sums)
-                   : avx2::multiply<PairMoments::signal>(tile, values, sums);
-  }
+  if (path >= SimdPath::avx512) return avx512::multiply<moments>(tile, values, sums);
+  if (path >= SimdPath::avx2) return avx2::multiply<moments>(tile, values, sums);
 #endif
   static_cast<void>(path);
-  return poisson ? plain::multiply<PairMoments::poisson>(tile, values, sums)
-                 : plain::multiply<PairMoments::signal>(tile, values, sums);
+  plain::multiply<moments>(tile, values, sums);
+}
+
+}  // namespace
+
+void interleave(SimdPath path, const std::uint16_t* const (&frames)[lane_count], std::size_t pixels,
+                std::uint16_t* out) {
+  interleave_counts(path, frames, pixels, out);
+}
+
+void interleave(SimdPath path, const std::uint8_t* const (&frames)[lane_count], std::size_t pixels, std::uint8_t* out) {
+  interleave_counts(path, frames, pixels, out);
+}
+
+void multiply_pairs(SimdPath path, PairMoments moments, const PairMatrix::Tile& tile, const std::uint16_t* values,
+                    double* sums) {
+  moments == PairMoments::poisson ? multiply_counts<PairMoments::poisson>(path, tile, values, sums)
+                                  : multiply_counts<PairMoments::signal>(path, tile, values, sums);
+}
+
+void multiply_pairs(SimdPath path, PairMoments moments, const PairMatrix::Tile& tile, const std::uint8_t* values,
+                    double* sums) {
+  moments == PairMoments::poisson ? multiply_counts<PairMoments::poisson>(path, tile, values, sums)
+                                  : multiply_counts<PairMoments::signal>(path, tile, values, sums);
 }
 
 void add_zero_counts(PairMoments moments, const PairMatrix::Tile& tile, double* sums) {
-  if (moments != PairMoments::poisson) return;
-  for (std::size_t group = 0; group < tile.bins.size(); ++group) {
-    double* variances = sums + tile.bins[group] * bin_stride + lane_count;
-    for (std::size_t lane = 0; lane < lane_count; ++lane) variances[lane] += tile.first_squares[group];
-    variances += bin_stride;
-    for (std::size_t lane = 0; lane < lane_count; ++lane) variances[lane] += tile.second_squares[group];
-  }
+  if (moments == PairMoments::poisson) add_squares(tile, sums);
 }
 
 }  // namespace annulus::kernels::openmp

@@ -1,9 +1,9 @@
 // One tile of the paired matrix times the same tile of 16 frames of counts.
 //
-// The frames lie side by side, one in each lane: tile[pixel][lane], as uint16, which holds all but a handful of counts
-// (those go by pixel, see counts_tile.hpp). Within a group of eight slots float32 sums by fused multiply-add, groups
-// are added in float64: a group's relative error is below 8 x 2^-24, and every lane and instruction set does the same
-// operations in the same order.
+// The frames lie side by side, one in each lane: tile[pixel][lane], as bytes or as uint16, which holds all but a
+// handful of counts (those go by pixel, see frame_lane.hpp). Within a group of eight slots float32 sums by fused
+// multiply-add, groups are added in float64: a group's relative error is below 8 x 2^-24, and every lane and
+// instruction set does the same operations in the same order.
 #pragma once
 
 #include <cstddef>
@@ -27,10 +27,13 @@ inline constexpr std::size_t bin_stride = 2 * lane_count;
 /// @param frames  first pixel of each lane; @param pixels any number
 void interleave(SimdPath path, const std::uint16_t* const (&frames)[lane_count], std::size_t pixels,
                 std::uint16_t* out);
+void interleave(SimdPath path, const std::uint8_t* const (&frames)[lane_count], std::size_t pixels, std::uint8_t* out);
 
 /// Adds the product of a tile to `sums`, [bins + 1][bin_stride]; 64-byte alignment of `values` and `sums`.
 /// @param values  [pixels of the tile][lane_count]
 void multiply_pairs(SimdPath path, PairMoments moments, const PairMatrix::Tile& tile, const std::uint16_t* values,
+                    double* sums);
+void multiply_pairs(SimdPath path, PairMoments moments, const PairMatrix::Tile& tile, const std::uint8_t* values,
                     double* sums);
 
 /// What multiply_pairs() adds, to the last bit, for a tile in which no frame has a count.
