@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <omp.h>
 
 #include "base/errors.hpp"
 #include "calibration/refinement.hpp"
@@ -265,6 +266,20 @@ void compare_with_metadata(const CalibrationInput& input, CalibrationOutcome& ou
   }
 }
 
+/// The number of threads of parallel regions from here on, until it goes out of scope; 0 = as it is.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads) : before_(omp_get_max_threads()) {
+    if (threads > 0) omp_set_num_threads(threads);
+  }
+  ~ThreadCount() { omp_set_num_threads(before_); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int before_;
+};
+
 }  // namespace
 
 CalibrationInput read_calibration_input(const CalibrationOptions& options, Problems& problems) {
@@ -317,7 +332,7 @@ CalibrationInput read_calibration_input(const CalibrationOptions& options, Probl
                           : integrator::Parallax::off;
   settings.freedom = options.freedom;
   settings.max_rings = options.max_rings;
-  settings.threads = options.threads;
+  input.threads = options.threads;
   const std::vector<std::uint8_t> mask = mask_of(options, settings.detector, problems);
   const kernels::BadPixelRules rules = rules_of(settings.detector);
   const bool apart = !options.distance_offsets_m.empty();
@@ -362,6 +377,7 @@ CalibrationOutcome run_calibration(const CalibrationInput& input) {
   }
   CalibrationOutcome outcome;
   const auto start = std::chrono::steady_clock::now();
+  const ThreadCount threads(input.threads);
   outcome.result = calibration::calibrate(images, input.settings);
   outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   outcome.warnings = outcome.result.warnings;

@@ -20,6 +20,7 @@ struct CalibrationInput {
   std::vector<std::vector<float>> counts;        ///< [images][rows * columns]
   std::vector<std::vector<std::uint8_t>> masks;  ///< [images][rows * columns]
   std::vector<double> distance_offsets_m;        ///< [images]
+  int threads = 0;                               ///< to calibrate with; 0 = OpenMP's default
   mapping::ImageMetadata metadata;               ///< of the first image
   std::string image_name;                        ///< of the first image, for people
 };

@@ -17,10 +17,16 @@ struct ComputeSettings {
   std::optional<kernels::Backend> backend;  ///< none = opencl on a GPU, else openmp
   std::string device;
   bool share_device = false;           ///< Several ranks of a node may take one GPU.
+  bool batch_given = false;            ///< The user has chosen the batch; else preparation does, see default_batch().
   std::uint32_t batch = 32;            ///< frames that go through the matrix together
   int threads = 0;                     ///< 0 = OpenMP's default
   std::filesystem::path matrix_cache;  ///< folder of matrices that were built before; "" = none
 };
+
+/// Frames that should go through the matrix together: 32, where they run on OpenCL at least 8 and no more than stay in
+/// the processor's last cache on their way from the reader to the device.
+/// @param frame_bytes  of a decoded frame
+[[nodiscard]] std::uint32_t default_batch(kernels::Backend backend, std::uint64_t frame_bytes);
 
 /// The group of options for a command's table; help texts included.
 [[nodiscard]] boost::program_options::options_description compute_option_group();

@@ -65,12 +65,6 @@ std::uint64_t pixels_of(const integrator::IntegrationPlan& plan) {
   return std::uint64_t{plan.geometry.detector.rows} * plan.geometry.detector.columns;
 }
 
-std::uint64_t widest_pixel_bytes(const mapping::FrameList& frames) {
-  std::size_t widest = 1;
-  for (const mapping::FrameRun& run : frames.runs) widest = std::max(widest, kernels::size_of(run.type));
-  return widest;
-}
-
 /// A number in a file of its own or behind a name; nothing when it is not there or says "max".
 std::uint64_t number_in(const char* path, const std::string& name) {
   std::ifstream file(path);
@@ -86,6 +80,12 @@ std::uint64_t number_in(const char* path, const std::string& name) {
 std::string gigabytes(std::uint64_t bytes) { return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9); }
 
 }  // namespace
+
+std::uint64_t widest_pixel_bytes(const mapping::FrameList& frames) {
+  std::size_t widest = 1;
+  for (const mapping::FrameRun& run : frames.runs) widest = std::max(widest, kernels::size_of(run.type));
+  return widest;
+}
 
 MemoryNeed memory_need(const Experiment& experiment, std::uint64_t entries) {
   const integrator::IntegrationPlan& plan = experiment.plan;

@@ -24,6 +24,9 @@ struct MemoryNeed {
 /// @param entries  of the matrix: matrix_entries(), or any bound
 [[nodiscard]] MemoryNeed memory_need(const Experiment& experiment, std::uint64_t entries);
 
+/// Bytes of a pixel of the widest type among the frames.
+[[nodiscard]] std::uint64_t widest_pixel_bytes(const mapping::FrameList& frames);
+
 /// Entries that the plan's matrix will have, to a per cent or so: counted for a sample of the pixels, with the bins
 /// that all of them make. Costs some tenths of a second for 4 megapixels.
 [[nodiscard]] std::uint64_t matrix_entries(const integrator::IntegrationPlan& plan);

@@ -394,6 +394,9 @@ Preparation prepare(const MapOptions& options, int ranks, int node_ranks, const 
     preparation.points_done = static_cast<std::uint64_t>(
         std::count(status.begin(), status.end(), static_cast<std::uint8_t>(mapping::FrameStatus::ok)));
   }
+  if (!experiment.compute.batch_given) {
+    experiment.compute.batch = default_batch(backend_for(experiment.compute), widest_pixel_bytes(list) * list.pixels());
+  }
   experiment.blocks = blocks_of(scan, status, experiment.compute.batch, ranks);
   const std::string warning = fit_batch(experiment, memory_available_bytes() / static_cast<std::uint64_t>(node_ranks));
   if (!warning.empty()) {

@@ -1,9 +1,12 @@
-// Decodes bslz4 frames (kernels/bslz4.hpp): LZ4 and bit-unshuffle of every block, by a work-group a block.
+// Decodes bslz4 frames (kernels/bslz4.hpp): LZ4 and bit-unshuffle of every block, by a work-group a block. Follows
+// pixel_rules.cl.
 //
-// Launch shape: decode_blocks  2-D, a work-group of LANES work-items a block x a frame
+// Launch shape: decode_blocks  1-D, a work-group of LANES work-items a block x a frame (which runs faster, so that what
+//                              lies side by side is written at the same time)
 //
-// Defines:   LANES         work-items of a group, a power of two: the lanes that run in step on most GPUs
-//            ELEMENT       bytes of a pixel: 1, 2 or 4
+// Defines:   those of pixel_rules.cl, and
+//            LANES         work-items of a group, a power of two: the lanes that run in step on most GPUs
+//            RUN           pixels that stay together where frames lie side by side, 16
 // Oracle:    kernels/bslz4.cpp
 // Exact. Whatever the chunks hold, nothing outside the arguments is read or written. A block that is not plainly valid
 // marks its frame: the host's decoder then decides what is to be said of it. What is plainly valid is so for liblz4
@@ -15,7 +18,9 @@
 // by n / 255 + 2 bytes at the most (a match of at least 4 bytes takes 3, its length a byte for 255, and so do literals;
 // the last sequence has none).
 
+#define ELEMENT PIXEL_BYTES
 #define ROWS (8 * ELEMENT)
+#define RUN_BYTES (RUN * ELEMENT)
 #define STEP (4 * LANES)
 #define LAST_LITERALS 5
 #define MATCH_LIMIT 12
@@ -124,12 +129,75 @@ bool decode_lz4(__local uchar* bytes, uint ip, uint end, uint size) {
   return false;
 }
 
+// Where a frame goes: its runs begin `run_stride` bytes apart.
+typedef struct {
+  __global uchar* runs;
+  ulong run_stride;
+  // What is told of bad pixels; see decode_blocks.
+  __global const uint2* run_places;
+  __global uint* bad_frames;
+  uint frame_bit;
+  double dummy;
+  double delta_dummy;
+} Target;
+
+// Tells of the bad pixels of a run, a bit each, that the matrix uses.
+void tell_bad(const Target* target, uint run, uint bad) {
+  if (bad == 0 || target->run_places == 0) return;
+  const uint2 place = target->run_places[run];
+  if (bad & place.y) atomic_or(target->bad_frames + place.x, target->frame_bit);
+}
+
+// Which of 32 pixels are bad, a bit each, from their bit planes and from themselves.
+uint bad_pixels(const uint* planes, const uint* elements, double dummy, double delta_dummy) {
+#if DUMMY
+  union {
+    uint words[ROWS];
+    PIXEL pixels[32];
+  } values;
+  uint bad = 0;
+#pragma unroll
+  for (uint word = 0; word < ROWS; ++word) values.words[word] = elements[word];
+#pragma unroll
+  for (uint pixel = 0; pixel < 32; ++pixel) bad |= (uint)is_bad(values.pixels[pixel], dummy, delta_dummy) << pixel;
+  return bad;
+#else
+  uint bad = 0;
+#if KIND == 2
+  bad = 0xFFFFFFFFu;  // not finite: all bits of the exponent
+#pragma unroll
+  for (uint plane = 23; plane < 31; ++plane) bad &= planes[plane];
+#endif
+#ifdef TYPE_MAXIMUM
+  bad = 0xFFFFFFFFu;
+#pragma unroll
+  for (uint plane = 0; plane < ROWS; ++plane) bad &= planes[plane];
+#endif
+#if NEGATIVE && KIND == 1
+  bad = planes[ROWS - 1];
+#elif NEGATIVE
+  uint any = 0;  // -0 is not negative
+#pragma unroll
+  for (uint plane = 0; plane < ROWS - 1; ++plane) any |= planes[plane];
+  bad |= planes[ROWS - 1] & any;
+#endif
+  return bad;
+#endif
+}
+
 // Bit planes to elements, 32 elements at a time by a work-item: each of `planes` has `words` 32-bit words.
-void unshuffle_words(__local const uint* planes, uint words, __global uint4* elements) {
-  for (uint word = (uint)get_local_id(0); word < words; word += LANES) {
+// first_run  the run of the first element
+void unshuffle_words(__local const uint* planes, uint words, uint first_run, const Target* target) {
+  // All work-items go round alike: PoCL 3.1 lets those in that would go to the kernel's end at once.
+  for (uint done = 0; done < words; done += LANES) {
+    const uint word = done + (uint)get_local_id(0);
+    if (word >= words) continue;
     uint rows[ROWS];
 #pragma unroll
     for (uint row = 0; row < ROWS; ++row) rows[row] = planes[row * words + word];
+#if !DUMMY
+    const uint bad = bad_pixels(rows, rows, target->dummy, target->delta_dummy);
+#endif
     // ROWS x ROWS bits, 32 / ROWS of them side by side: exchanges of off-diagonal squares (H. S. Warren, Hacker's
     // Delight, 2nd ed., section 7-3).
 #if ELEMENT == 4
@@ -180,17 +248,45 @@ void unshuffle_words(__local const uint* planes, uint words, __global uint4* ele
       }
     }
 #endif
-    __global uint4* target = elements + (size_t)word * (ROWS / 4);
+#if DUMMY
+    const uint bad = bad_pixels(rows, packed, target->dummy, target->delta_dummy);
+#endif
 #pragma unroll
-    for (uint four = 0; four < ROWS / 4; ++four) {
-      target[four] = (uint4)(packed[4 * four], packed[4 * four + 1], packed[4 * four + 2], packed[4 * four + 3]);
+    for (uint half_ = 0; half_ < 2; ++half_) {
+      const uint run = first_run + 2 * word + half_;
+      __global uint4* to = (__global uint4*)(target->runs + run * target->run_stride);
+      const uint* from = packed + half_ * (ROWS / 2);
+#pragma unroll
+      for (uint four = 0; four < ROWS / 8; ++four) {
+        to[four] = (uint4)(from[4 * four], from[4 * four + 1], from[4 * four + 2], from[4 * four + 3]);
+      }
+      tell_bad(target, run, bad >> half_ * RUN & 0xFFFFu);
     }
   }
 }
 
+// One pixel to its place.
+void store_pixel(uint pixel, const uchar* bytes, const Target* target) {
+  union {
+    uchar bytes[ELEMENT];
+    PIXEL pixel;
+  } value;
+  __global uchar* to = target->runs + pixel / RUN * target->run_stride + pixel % RUN * ELEMENT;
+  for (uint byte = 0; byte < ELEMENT; ++byte) {
+    value.bytes[byte] = bytes[byte];
+    to[byte] = bytes[byte];
+  }
+  const bool bad = is_bad(value.pixel, target->dummy, target->delta_dummy);
+  tell_bad(target, pixel / RUN, (uint)bad << pixel % RUN);
+}
+
 // The same for planes of any number of bytes, 8 elements at a time.
-void unshuffle_bytes(__local const uchar* planes, uint plane_bytes, __global uchar* elements) {
-  for (uint group = (uint)get_local_id(0); group < plane_bytes; group += LANES) {
+// first  number of the first element
+void unshuffle_bytes(__local const uchar* planes, uint plane_bytes, uint first, const Target* target) {
+  for (uint done = 0; done < plane_bytes; done += LANES) {
+    const uint group = done + (uint)get_local_id(0);
+    if (group >= plane_bytes) continue;
+    ulong squares[ELEMENT];
     for (uint byte = 0; byte < ELEMENT; ++byte) {
       ulong square = 0;
       for (uint bit = 0; bit < 8; ++bit) square |= (ulong)planes[(8 * byte + bit) * plane_bytes + group] << 8 * bit;
@@ -199,28 +295,35 @@ void unshuffle_bytes(__local const uchar* planes, uint plane_bytes, __global uch
       difference = (square ^ square >> 14) & 0x0000CCCC0000CCCCul;
       square ^= difference ^ difference << 14;
       difference = (square ^ square >> 28) & 0x00000000F0F0F0F0ul;
-      square ^= difference ^ difference << 28;
-      for (uint element = 0; element < 8; ++element) {
-        elements[((size_t)group * 8 + element) * ELEMENT + byte] = (uchar)(square >> 8 * element);
-      }
+      squares[byte] = square ^ difference ^ difference << 28;
+    }
+    for (uint element = 0; element < 8; ++element) {
+      uchar bytes[ELEMENT];
+      for (uint byte = 0; byte < ELEMENT; ++byte) bytes[byte] = (uchar)(squares[byte] >> 8 * element);
+      store_pixel(first + group * 8 + element, bytes, target);
     }
   }
 }
 
 // encoded       the chunks, readable to the next multiple of 16 bytes behind the last
-// frames        [frames]
+// frame_count, frames   [frame_count]
 // block_starts  for each frame [blocks + 1]: where each block's LZ4 bytes begin in its chunk, 4 bytes behind the end of
 //               the block before; the host has checked that they lie in the chunk
 // pixels        of a frame
-// stride_bytes  from frame to frame in decoded, a multiple of 16
-// decoded       [frames, stride_bytes], overwritten but for the padding
+// frame_runs    runs of a frame as they lie in decoded, at least those that the pixels fill
+// group_frames  frames that lie side by side; 1: one frame behind the other
+// tiles, run_places, bad_frames   as in tile_product.cl, side_by_side; run_places null = nobody asks for bad pixels
+// decoded       [groups, frame_runs, group_frames, RUN], overwritten but for the padding
 // failed        [frames], set to 1 where a block is not plainly valid, else left alone
 // capacity      bytes of `buffer`, a multiple of 16: n + n / 255 + 48 for the largest block of n bytes
 __kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void decode_blocks(
-    __global const uchar* encoded, __global const DeviceFrame* frames, __global const uint* block_starts, uint pixels,
-    ulong stride_bytes, __global uchar* decoded, __global uint* failed, uint capacity, __local uint4* buffer) {
-  const DeviceFrame frame = frames[get_group_id(1)];
-  const uint block = (uint)get_group_id(0);
+    __global const uchar* encoded, uint frame_count, __global const DeviceFrame* frames,
+    __global const uint* block_starts, uint pixels, uint frame_runs, uint group_frames, uint tiles, double dummy,
+    double delta_dummy, __global const uint2* run_places, __global uchar* decoded, __global uint* bad_frames,
+    __global uint* failed, uint capacity, __local uint4* buffer) {
+  const uint number = (uint)(get_group_id(0) % frame_count);
+  const uint block = (uint)(get_group_id(0) / frame_count);
+  const DeviceFrame frame = frames[number];
   if (block >= frame.blocks) return;
   const uint lane = (uint)get_local_id(0);
   __global const uint* starts = block_starts + frame.first_start + block;
@@ -229,8 +332,18 @@ __kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void decode_blocks(
   const ulong shuffled_bytes = (ulong)(pixels / 8) * (8 * ELEMENT);
   const ulong position = (ulong)block * frame.block_bytes;
   const uint size = (uint)min((ulong)frame.block_bytes, shuffled_bytes - position);
-  __global uchar* target = decoded + get_group_id(1) * stride_bytes + position;
+  const uint first = (uint)(position / ELEMENT);
   __local uchar* bytes = (__local uchar*)buffer;
+  const uint group = number / group_frames;
+  const uint place = number % group_frames;
+  Target target;
+  target.runs = decoded + ((ulong)group * frame_runs * group_frames + place) * RUN_BYTES;
+  target.run_stride = (ulong)group_frames * RUN_BYTES;
+  target.run_places = run_places;
+  target.bad_frames = bad_frames + (size_t)group * tiles;
+  target.frame_bit = 1u << place;
+  target.dummy = dummy;
+  target.delta_dummy = delta_dummy;
 
   // To the end of the buffer, 16 bytes at a time: the first byte keeps its place among 16.
   const ulong source = frame.chunk + start;
@@ -247,17 +360,22 @@ __kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void decode_blocks(
   }
   barrier(CLK_LOCAL_MEM_FENCE);
   if (!good) {
-    if (lane == 0) failed[get_group_id(1)] = 1;
+    if (lane == 0) failed[number] = 1;
     return;
   }
-  const uint plane_bytes = size / ROWS;
-  if (plane_bytes % 4 == 0 && position % 16 == 0) {
-    unshuffle_words((__local const uint*)buffer, plane_bytes / 4, (__global uint4*)target);
-  } else {
-    unshuffle_bytes(bytes, plane_bytes, target);
+  // Behind the last block lie pixels that are not shuffled. Not at the kernel's end: see unshuffle_words().
+  const uint rest = block + 1 == frame.blocks ? pixels % 8 : 0;
+  if (lane < rest) {
+    uchar last[ELEMENT];
+    for (uint byte = 0; byte < ELEMENT; ++byte) {
+      last[byte] = encoded[frame.chunk + starts[1] - 4 + lane * ELEMENT + byte];
+    }
+    store_pixel(pixels - rest + lane, last, &target);
   }
-  if (block + 1 < frame.blocks) return;
-  for (uint place = lane; place < pixels % 8 * ELEMENT; place += LANES) {
-    target[size + place] = encoded[frame.chunk + starts[1] - 4 + place];
+  const uint plane_bytes = size / ROWS;
+  if (plane_bytes % 4 == 0 && first % RUN == 0) {
+    unshuffle_words((__local const uint*)buffer, plane_bytes / 4, first / RUN, &target);
+  } else {
+    unshuffle_bytes(bytes, plane_bytes, first, &target);
   }
 }

@@ -23,6 +23,7 @@
 #include "kernels/opencl/decode_plan.hpp"
 #include "kernels/opencl/device_matrix.hpp"
 #include "kernels/opencl/device_tiles.hpp"
+#include "kernels/opencl/pixel_rules.cl.hpp"
 #include "kernels/opencl/quantile.cl.hpp"
 #include "kernels/opencl/runtime.hpp"
 #include "kernels/opencl/tile_product.cl.hpp"
@@ -32,11 +33,20 @@ namespace {
 
 constexpr ProgramSource batch_product_source{"batch_product.cl", batch_product_cl};
 constexpr ProgramSource quantile_source{"quantile.cl", quantile_cl};
-constexpr ProgramSource tile_product_source{"tile_product.cl", tile_product_cl};
-constexpr ProgramSource decode_source{"bslz4_decode.cl", bslz4_decode_cl};
 
-// Frames that share one reading of the matrix: the 16 values of 16-bit pixels that one gather brings are one sector (32
-// bytes) of a GPU's memory. Batches of up to 4 take the small group and waste less.
+// pixel_rules.cl and the kernels that use it.
+ProgramSource tile_product_source() {
+  static const std::string text = fmt::format("{}{}", pixel_rules_cl, tile_product_cl);
+  return {"tile_product.cl", text};
+}
+ProgramSource decode_source() {
+  static const std::string text = fmt::format("{}{}", pixel_rules_cl, bslz4_decode_cl);
+  return {"bslz4_decode.cl", text};
+}
+
+// Frames that share one reading of the matrix: the 16 values of 16-bit pixels
+// that one gather brings are one sector (32 bytes) of a GPU's memory. Batches
+// of up to 4 take the small group and waste less.
 constexpr std::uint32_t large_group_frames = 16;
 constexpr std::uint32_t small_group_frames = 4;
 constexpr std::uint32_t lane_frames = 4;  // frames that a work-item holds; fixed in batch_product.cl
@@ -70,6 +80,15 @@ std::string rule_options(PixelType type, const BadPixelRules& rules) {
   });
 }
 
+// The defines of pixel_rules.cl.
+std::string pixel_options(PixelType type, const BadPixelRules& rules) {
+  const int kind = visit_pixel_type(type, []<typename Pixel>() {
+    return std::is_floating_point_v<Pixel> ? 2 : std::is_signed_v<Pixel> ? 1 : 0;
+  });
+  return fmt::format("-DPIXEL={} -DPIXEL_BYTES={} -DKIND={}{}", opencl_type(type), size_of(type), kind,
+                     rule_options(type, rules));
+}
+
 // The numbers of VARIANCE in the kernels.
 int variance_define(ErrorModel model, Convention convention, bool clipping) {
   switch (variance_of(model, convention, clipping)) {
@@ -83,39 +102,50 @@ int variance_define(ErrorModel model, Convention convention, bool clipping) {
 // Room for cycles of clipping, in few sizes, since each is compiled anew.
 std::uint32_t cycle_capacity(std::uint32_t cycles) { return std::max<std::uint32_t>(8, std::bit_ceil(cycles)); }
 
-// Work-items that share the segments of a row in tile_product.cl: a row has some 60.
+// Work-items that share the segments of a row in tile_product.cl: a row has
+// some 60.
 constexpr std::uint32_t segment_lanes = 16;
 
-// Frames that share one reading of a tile: as many as fill 32 KiB of local memory, which every GPU has. Half of that
-// for batches that would not fill it.
+// Frames that share one reading of a tile: as many as fill 32 KiB of local
+// memory, which every GPU has. Half of that for batches that would not fill it.
 std::uint32_t tile_group_frames(PixelType type, std::size_t frames) {
   return size_of(type) <= 2 && frames > 8 ? 16 : 8;
 }
 
-// The matrix in tiles on the device, and the rows' sums of corrections in their order.
+// Frames that a work-item of tile_product.cl holds: what it reads from local memory at once, 16 bytes; half of that
+// where a group has few frames, so that there are enough work-items.
+std::uint32_t tile_lane_frames(PixelType type, std::uint32_t group_frames) {
+  return size_of(type) <= 2 && group_frames > 8 ? 8 : 4;
+}
+
+// The matrix in tiles on the device, and the rows' sums of corrections in their
+// order.
 struct DeviceTiles {
+  std::uint32_t tiles = 0;
   std::size_t slices = 0;
   std::uint32_t segments = 0;  ///< 0: the matrix does not suit tiles
   Buffer slice_table;
-  Buffer slice_entries;
-  Buffer runs;
+  Buffer slice_steps;
+  Buffer slice_runs;
   Buffer weights;
-  Buffer slots;
-  Buffer segment_pieces;
-  Buffer segment_places;
+  Buffer places;
+  Buffer slice_segments;
   Buffer row_segments;
+  Buffer run_places;
   Buffer totals;  ///< double4 [rows], see row_totals
 };
 
-// Frames begin at multiples of this on the device, so that kernels may read and write 16 bytes at a time and memory
-// comes in whole lines.
+// Frames begin at multiples of this on the device, so that kernels may read and
+// write 16 bytes at a time and memory comes in whole lines.
 constexpr std::size_t frame_alignment = 64;
 
-// Work-items that decode a block: they run in step on NVIDIA's and Intel's devices; AMD's, with 64 in step, idle half.
-// Measured on an H200: 64 are 7 % faster on dense frames, 33 % slower on sparse rings.
+// Work-items that decode a block: they run in step on NVIDIA's and Intel's
+// devices; AMD's, with 64 in step, idle half. Measured on an H200: 64 are 7 %
+// faster on dense frames, 33 % slower on sparse rings.
 constexpr std::uint32_t decode_lanes = 32;
 
-// Batches of which one is loaded, one is on the bus, one is computed, and one waits to be collected.
+// Batches of which one is loaded, one is on the bus, one is computed, and one
+// waits to be collected.
 constexpr std::size_t batches_on_their_way = 4;
 
 // Where an encoded frame is decoded.
@@ -125,7 +155,8 @@ enum class DecodedBy : std::uint8_t {
   nothing,  ///< it holds pixels as they are, or cannot be decoded
 };
 
-// Device memory of what depends on the frames' numbers, for the largest batch so far.
+// Device memory of what depends on the frames' numbers, for the largest batch
+// so far.
 struct DeviceResults {
   Buffer monitor;    ///< double [frames]
   Buffer intensity;  ///< float [frames, rows]
@@ -141,10 +172,11 @@ struct DeviceFrames {
   std::size_t stride = 0;  ///< pixels from frame to frame
 
   [[nodiscard]] std::size_t stride_bytes() const { return stride * size_of(type); }
+  [[nodiscard]] cl_uint runs() const { return static_cast<cl_uint>(stride / run_pixels); }
 };
 
 [[nodiscard]] DeviceFrames on_device(PixelType type, std::size_t frames, std::size_t pixels) {
-  const std::size_t unit = frame_alignment / size_of(type);
+  const std::size_t unit = std::max<std::size_t>(frame_alignment / size_of(type), run_pixels);
   return {type, frames, pixels, (pixels + unit - 1) / unit * unit};
 }
 
@@ -167,7 +199,8 @@ class OpenclEngine final : public Engine {
         batch_bytes_(options.batch_bytes),
         slots_(batches_on_their_way) {
     if (batch_bytes_ == 0) {
-      // Decoded frames, the same interleaved, and the encoded ones of each slot, which may be as large.
+      // Decoded frames, the same interleaved, and the encoded ones of each
+      // slot, which may be as large.
       batch_bytes_ =
           std::min(runtime_.largest_buffer_bytes(), runtime_.info().memory_bytes / (2 * (2 + batches_on_their_way)));
     }
@@ -175,10 +208,12 @@ class OpenclEngine final : public Engine {
     if (options.decoder == Decoder::device) host_sixteenths_ = 0;
     // A CPU decodes faster by the vector code of its host program.
     if (options.decoder == Decoder::host || (!host_sixteenths_ && runtime_.is_cpu())) host_sixteenths_ = 16;
-    // A CPU's core walks a row alone. On a GPU 32 work-items do: with the lanes of frames a group of 128 for a thousand
-    // bins, which fills the device, and rows of a hundred entries still give each something to do.
+    // A CPU's core walks a row alone. On a GPU 32 work-items do: with the lanes
+    // of frames a group of 128 for a thousand bins, which fills the device, and
+    // rows of a hundred entries still give each something to do.
     entry_lanes_ = runtime_.is_cpu() ? 1 : 32;
-    // One item sorts a row on a CPU; on a GPU as many as a group may have everywhere.
+    // One item sorts a row on a CPU; on a GPU as many as a group may have
+    // everywhere.
     sort_items_ = runtime_.is_cpu() ? 1 : 256;
     while (decode_buffer_bytes(largest_block_ + 1024) <= runtime_.local_bytes() && largest_block_ < (1U << 20)) {
       largest_block_ += 1024;
@@ -266,7 +301,8 @@ class OpenclEngine final : public Engine {
   [[nodiscard]] std::span<std::byte> staging(std::size_t slot, std::size_t bytes) override {
     ANNULUS_EXPECT(slot < slots());
     HostMemory& memory = slots_[slot].staging;
-    // Compressed sizes vary, and page-locked memory takes its time: an eighth more than asked for serves the scan.
+    // Compressed sizes vary, and page-locked memory takes its time: an eighth
+    // more than asked for serves the scan.
     if (memory.bytes().size() < bytes) {
       runtime_.grow_host_memory(memory, bytes + bytes / 8, "a batch of encoded frames");
     }
@@ -319,7 +355,8 @@ class OpenclEngine final : public Engine {
     const auto* clip = std::get_if<SigmaClip>(&filter_);
     return runtime_.kernel(
         batch_product_source,
-        fmt::format("-DPIXEL={} -DGROUP_FRAMES={} -DENTRY_LANES={} -DVARIANCE={} -DCLIP_VARIANCE={} -DCYCLES={}{}",
+        fmt::format("-DPIXEL={} -DGROUP_FRAMES={} -DENTRY_LANES={} "
+                    "-DVARIANCE={} -DCLIP_VARIANCE={} -DCYCLES={}{}",
                     opencl_type(type), group_frames, entry_lanes, variance_define(error_model_, convention_, false),
                     variance_define(error_model_, convention_, true),
                     cycle_capacity(clip != nullptr ? clip->cycles : 0), rule_options(type, bad_pixels_)),
@@ -343,7 +380,8 @@ class OpenclEngine final : public Engine {
            variance_of(error_model_, convention_, false) == Variance::given;
   }
 
-  // Cuts the matrix into tiles, where that was not done before, and sums the corrections in their order.
+  // Cuts the matrix into tiles, where that was not done before, and sums the
+  // corrections in their order.
   void set_tiles() {
     if (!tiles_) {
       tiles_.emplace();
@@ -352,16 +390,17 @@ class OpenclEngine final : public Engine {
       const auto send = [&](const auto& values) {
         return runtime_.upload(std::span(values), "the matrix cut into tiles");
       };
+      tiles_->tiles = cut.tiles;
       tiles_->slices = cut.slices.size();
-      tiles_->segments = static_cast<std::uint32_t>(cut.segment_places.size());
+      tiles_->segments = static_cast<std::uint32_t>(cut.segments.size());
       tiles_->slice_table = send(cut.slices);
-      tiles_->slice_entries = send(cut.slice_entries);
-      tiles_->runs = send(cut.runs);
+      tiles_->slice_steps = send(cut.slice_steps);
+      tiles_->slice_runs = send(cut.slice_runs);
       tiles_->weights = send(cut.weights);
-      tiles_->slots = send(cut.slots);
-      tiles_->segment_pieces = send(cut.segment_pieces);
-      tiles_->segment_places = send(cut.segment_places);
+      tiles_->places = send(cut.places);
+      tiles_->slice_segments = send(cut.segments);
       tiles_->row_segments = send(cut.row_segments);
+      tiles_->run_places = send(cut.run_places);
       tiles_->totals = runtime_.allocate(4 * sizeof(double) * matrix_.rows, "the bins' sums of corrections");
     }
     if (tiles_->segments == 0) return;
@@ -369,24 +408,37 @@ class OpenclEngine final : public Engine {
     // Neither pixel type nor group play a part in these kernels.
     runtime_.launch(tile_kernel("tile_totals", PixelType::u16, large_group_frames),
                     cl::NDRange(tiles_->slices * slice_pieces * 4), cl::NDRange(slice_pieces * 4), tiles_->slice_table,
-                    tiles_->slice_entries, tiles_->runs, tiles_->weights, tiles_->slots, tiles_->segment_pieces,
-                    tiles_->segment_places, normalisation_, dark_, variance_, tile_sums_);
+                    tiles_->slice_steps, tiles_->slice_runs, tiles_->weights, tiles_->places, tiles_->slice_segments,
+                    normalisation_, dark_, variance_, tile_sums_);
     runtime_.launch(tile_kernel("row_totals", PixelType::u16, large_group_frames),
                     cl::NDRange(std::size_t{matrix_.rows} * segment_lanes * 4), cl::NDRange(segment_lanes * 4),
                     tiles_->row_segments, tile_sums_, tiles_->totals);
   }
 
+  // Whether frames of this type go through tiles: side by side in interleaved_
+  // instead of one behind the other in raw_.
+  [[nodiscard]] bool go_by_tiles(PixelType type) const {
+    return sums_by_tiles() && tiles_->segments > 0 && size_of(type) <= 4;
+  }
+
+  // Sums of counts, all of one sign, can do with float32 in short runs; what a
+  // dark leaves of them would show it, and so would sums of values that may be
+  // negative.
+  [[nodiscard]] bool sums_single(PixelType type) const {
+    return dark_.bytes() == 0 && visit_pixel_type(type, [this]<typename Pixel>() {
+             return std::is_integral_v<Pixel> && (std::is_unsigned_v<Pixel> || bad_pixels_.negative);
+           });
+  }
+
   [[nodiscard]] cl::Kernel tile_kernel(const char* name, PixelType type, std::uint32_t group_frames) {
-    const int kind = visit_pixel_type(type, []<typename Pixel>() {
-      return std::is_floating_point_v<Pixel> ? 2 : std::is_signed_v<Pixel> ? 1 : 0;
-    });
     return runtime_.kernel(
-        tile_product_source,
-        fmt::format("-DPIXEL={} -DPIXEL_BYTES={} -DKIND={} -DGROUP_FRAMES={} -DVARIANCE={} -DPIECES={} -DRUN={} "
-                    "-DTILE_RUNS={} -DSEGMENT_LANES={}{}",
-                    opencl_type(type), size_of(type), kind, group_frames,
-                    variance_define(error_model_, convention_, false), slice_pieces, run_pixels, tile_runs,
-                    segment_lanes, rule_options(type, bad_pixels_)),
+        tile_product_source(),
+        fmt::format("{} -DGROUP_FRAMES={} -DLANE_FRAMES={} -DSINGLE={} "
+                    "-DVARIANCE={} -DPIECES={} "
+                    "-DRUN={} -DTILE_RUNS={} -DSTEP={} -DSEGMENT_LANES={}",
+                    pixel_options(type, bad_pixels_), group_frames, tile_lane_frames(type, group_frames),
+                    sums_single(type) ? 1 : 0, variance_define(error_model_, convention_, false), slice_pieces,
+                    run_pixels, tile_runs, step_entries, segment_lanes),
         name);
   }
 
@@ -413,12 +465,14 @@ class OpenclEngine final : public Engine {
       frames = std::min(frames, batch_bytes_ / std::max<std::uint64_t>(8 * keys_per_frame_, 1));
       return std::max<std::uint64_t>(frames, 1);
     }
-    // Whole groups, so that the interleaved copy is no larger than the raw frames (but for the last 1 to 3).
+    // Whole groups, so that the interleaved copy is no larger than the raw
+    // frames (but for the last 1 to 3).
     if (frames >= large_group_frames) return frames - frames % large_group_frames;
     return std::clamp<std::uint64_t>(frames, 1, small_group_frames);
   }
 
-  // Makes room for the results of `frames` frames. An array that is not wanted is a null pointer on the device.
+  // Makes room for the results of `frames` frames. An array that is not wanted
+  // is a null pointer on the device.
   void fit(DeviceResults& results, std::size_t frames, PatternKinds wanted) {
     const std::size_t bytes = frames * matrix_.rows * sizeof(float);
     runtime_.grow(results.monitor, frames * sizeof(double), "the monitor");
@@ -434,7 +488,8 @@ class OpenclEngine final : public Engine {
     fit_wanted(results.std, wanted.std, "the standard deviations");
   }
 
-  // Queues upload, product and download of frames that fit on the device; nothing is ready before the queue is done.
+  // Queues upload, product and download of frames that fit on the device;
+  // nothing is ready before the queue is done.
   void enqueue_decoded(const FrameBatch& part, std::span<const double> monitor, const Patterns& patterns) {
     const DeviceFrames frames = on_device(part.type, part.frames, part.pixels);
     runtime_.grow(raw_, frames.frames * frames.stride_bytes(), "the raw frames");
@@ -445,6 +500,10 @@ class OpenclEngine final : public Engine {
                                part.data + frame * part.frame_bytes());
     }
     queue.enqueueWriteBuffer(own_results_.monitor.memory(), CL_FALSE, 0, monitor.size_bytes(), monitor.data());
+    if (go_by_tiles(frames.type)) {
+      fit_tiles(frames);
+      enqueue_side_by_side(frames, 0, frames.frames);
+    }
     enqueue_sums(frames, own_results_);
     const auto fetch = [&](const Buffer& buffer, std::span<float> values) {
       if (!values.empty()) queue.enqueueReadBuffer(buffer.memory(), CL_FALSE, 0, values.size_bytes(), values.data());
@@ -455,11 +514,12 @@ class OpenclEngine final : public Engine {
     queue.flush();
   }
 
-  // The results of the frames in raw_.
+  // The results of the frames in raw_, or in interleaved_ where they go by
+  // tiles.
   void enqueue_sums(const DeviceFrames& frames, const DeviceResults& results) {
     if (const auto* quantiles = std::get_if<QuantileRange>(&filter_)) {
       enqueue_quantiles(frames, *quantiles, results);
-    } else if (sums_by_tiles() && tiles_->segments > 0 && size_of(frames.type) <= 4) {
+    } else if (go_by_tiles(frames.type)) {
       enqueue_tiles(frames, results);
     } else {
       enqueue_product(frames, results);
@@ -498,24 +558,49 @@ class OpenclEngine final : public Engine {
     }
   }
 
+  [[nodiscard]] static std::uint32_t groups_of(const DeviceFrames& part) {
+    const std::size_t group_frames = tile_group_frames(part.type, part.frames);
+    return static_cast<std::uint32_t>((part.frames + group_frames - 1) / group_frames);
+  }
+
+  // Makes room for frames that go by tiles, of which none has a bad pixel yet.
+  void fit_tiles(const DeviceFrames& part) {
+    const std::uint64_t groups = groups_of(part);
+    const std::uint64_t places = groups * tile_group_frames(part.type, part.frames);
+    runtime_.grow(interleaved_, places * part.stride_bytes(), "the frames side by side");
+    runtime_.grow(bad_frames_, groups * tiles_->tiles * sizeof(cl_uint), "the tiles' frames with bad pixels");
+    runtime_.queue().enqueueFillBuffer(bad_frames_.memory(), cl_uint{0}, 0, groups * tiles_->tiles * sizeof(cl_uint));
+  }
+
+  // Queues what brings frames [first, first + count) of raw_ side by side.
+  void enqueue_side_by_side(const DeviceFrames& part, std::size_t first, std::size_t count) {
+    const std::size_t vectors = part.stride_bytes() / 16;
+    runtime_.launch(tile_kernel("side_by_side", part.type, tile_group_frames(part.type, part.frames)),
+                    cl::NDRange(runtime_.padded(vectors), count), cl::NDRange(runtime_.plain_group_size(), 1),
+                    static_cast<cl_uint>(first), static_cast<cl_uint>(part.stride), tiles_->tiles, bad_pixels_.dummy,
+                    bad_pixels_.delta_dummy, tiles_->run_places, raw_, interleaved_, bad_frames_);
+  }
+
   void enqueue_tiles(const DeviceFrames& part, const DeviceResults& results) {
     const std::uint32_t group_frames = tile_group_frames(part.type, part.frames);
-    const auto groups = static_cast<cl_uint>((part.frames + group_frames - 1) / group_frames);
+    const cl_uint groups = groups_of(part);
     const auto frames = static_cast<cl_uint>(part.frames);
     const cl_uint rows = matrix_.rows;
     const std::uint64_t sums = std::uint64_t{groups} * tiles_->segments;
-    runtime_.grow(tile_sums_, 4 * sums * group_frames * sizeof(double), "the tiles' sums");
-    runtime_.grow(has_removed_, sums, "the tiles' bad pixels");
-    const std::size_t items = slice_pieces * group_frames / lane_frames;
+    runtime_.grow(tile_sums_, 2 * sums * group_frames * sizeof(double), "the tiles' sums");
+    runtime_.grow(removed_sums_, 3 * sums * group_frames * sizeof(double), "the tiles' sums of bad pixels");
+    runtime_.grow(has_removed_, sums * sizeof(cl_uint), "the segments' frames with bad pixels");
+    const std::size_t items = slice_pieces * group_frames / tile_lane_frames(part.type, group_frames);
     runtime_.launch(tile_kernel("tile_sums", part.type, group_frames), cl::NDRange(tiles_->slices * groups * items),
-                    cl::NDRange(items), frames, static_cast<cl_uint>(part.stride), groups, tiles_->segments,
-                    bad_pixels_.dummy, bad_pixels_.delta_dummy, tiles_->slice_table, tiles_->slice_entries,
-                    tiles_->runs, tiles_->weights, tiles_->slots, tiles_->segment_pieces, tiles_->segment_places,
-                    normalisation_, dark_, variance_, raw_, tile_sums_, has_removed_);
+                    cl::NDRange(items), part.runs(), groups, tiles_->tiles, tiles_->segments, bad_pixels_.dummy,
+                    bad_pixels_.delta_dummy, tiles_->slice_table, tiles_->slice_steps, tiles_->slice_runs,
+                    tiles_->weights, tiles_->places, tiles_->slice_segments, normalisation_, dark_, variance_,
+                    interleaved_, bad_frames_, tile_sums_, removed_sums_, has_removed_);
     const std::size_t row_items = std::size_t{segment_lanes} * group_frames;
     runtime_.launch(tile_kernel("row_results", part.type, group_frames), cl::NDRange(rows * row_items, groups),
                     cl::NDRange(row_items, 1), frames, rows, tiles_->segments, tiles_->row_segments, tiles_->totals,
-                    tile_sums_, has_removed_, results.monitor, results.intensity, results.sem, results.std);
+                    tile_sums_, removed_sums_, has_removed_, results.monitor, results.intensity, results.sem,
+                    results.std);
   }
 
   void enqueue_quantiles(const DeviceFrames& part, const QuantileRange& quantiles, const DeviceResults& results) {
@@ -532,12 +617,15 @@ class OpenclEngine final : public Engine {
                     raw_, key_offsets_, keys_, results.monitor, results.intensity, results.sem, results.std);
   }
 
-  // A batch on its way. Its memory lives as long as the engine and holds the largest batch so far.
+  // A batch on its way. Its memory lives as long as the engine and holds the
+  // largest batch so far.
   struct Slot {
     HostMemory staging;  ///< for whoever loads encoded frames
     HostMemory decoded;  ///< frames that the host decoded, one behind the other
-    HostMemory tables;   ///< of a part: DeviceFrame [frames], monitor double [frames], block_starts uint
-    HostMemory results;  ///< of the batch: intensity, sem and std as wanted, float [frames, rows]; failed uint [frames]
+    HostMemory tables;   ///< of a part: DeviceFrame [frames], monitor double
+                         ///< [frames], block_starts uint
+    HostMemory results;  ///< of the batch: intensity, sem and std as wanted,
+                         ///< float [frames, rows]; failed uint [frames]
     Buffer encoded;      ///< bytes of frames, whoever decodes them
     Buffer frame_table;  ///< DeviceFrame [frames]
     Buffer block_starts;
@@ -549,7 +637,8 @@ class OpenclEngine final : public Engine {
     cl::Event done;
   };
 
-  // Sends a batch on its way. One that does not fit goes in parts, each waited for.
+  // Sends a batch on its way. One that does not fit goes in parts, each waited
+  // for.
   void start(Slot& slot, const Submitted& batch, PatternKinds wanted) {
     const std::size_t frames = batch.frames.size();
     slot.wanted = wanted;
@@ -568,8 +657,9 @@ class OpenclEngine final : public Engine {
     return (1 + (wanted.sem ? 1 : 0) + (wanted.std ? 1 : 0)) * matrix_.rows * sizeof(float);
   }
 
-  // Frames [first, first + count) of a batch: decoded where it is best, to the device, multiplied, and back. With
-  // `measure` every stage is waited for and timed.
+  // Frames [first, first + count) of a batch: decoded where it is best, to the
+  // device, multiplied, and back. With `measure` every stage is waited for and
+  // timed.
   void enqueue_part(Slot& slot, const Submitted& batch, std::size_t first, std::size_t count) {
     const auto frames = std::span(batch.frames).subspan(first, count);
     const std::size_t frame_bytes = batch.batch().frame_bytes();
@@ -582,7 +672,6 @@ class OpenclEngine final : public Engine {
       runtime_.finish();
     }
     const auto sources = decode_on_host(slot, batch, first, frames, plan);
-    runtime_.grow(raw_, count * decoded.stride_bytes(), "the decoded frames");
     runtime_.grow(slot.failed, count * sizeof(cl_uint), "the decoder's verdicts");
     fit(slot.device, count, slot.wanted);
 
@@ -623,8 +712,9 @@ class OpenclEngine final : public Engine {
     later.enqueueBarrierWithWaitList(&events);
   }
 
-  // Decodes what the device shall not or cannot decode. Returns the bytes that go to the device for each frame: encoded
-  // ones, or decoded ones; none where a frame cannot be decoded.
+  // Decodes what the device shall not or cannot decode. Returns the bytes that
+  // go to the device for each frame: encoded ones, or decoded ones; none where
+  // a frame cannot be decoded.
   [[nodiscard]] std::vector<std::span<const std::byte>> decode_on_host(Slot& slot, const Submitted& batch,
                                                                        std::size_t first,
                                                                        std::span<const EncodedFrame> frames,
@@ -655,16 +745,18 @@ class OpenclEngine final : public Engine {
           ok ? slot.decoded.bytes().subspan(place * frame_bytes, frame_bytes) : std::span<const std::byte>();
       if (ok && cannot[place] && !told_of_host_) {
         told_of_host_ = true;
-        notes_.push_back(fmt::format(
-            "{}: frames of a kind that its decoder does not take are decoded on the host (it takes bslz4 of 1, 2 or 4 "
-            "bytes a pixel in blocks of {} to {} bytes)",
-            device_name(), smallest_device_block, largest_block_));
+        notes_.push_back(
+            fmt::format("{}: frames of a kind that its decoder does not take "
+                        "are decoded on the host (it takes bslz4 of 1, 2 or 4 "
+                        "bytes a pixel in blocks of {} to {} bytes)",
+                        device_name(), smallest_device_block, largest_block_));
       }
     }
     return sources;
   }
 
-  // Decodes `chosen` frames with all host threads, one behind the other into `out`.
+  // Decodes `chosen` frames with all host threads, one behind the other into
+  // `out`.
   void decode_frames(std::span<const EncodedFrame> frames, std::span<const std::size_t> chosen,
                      std::size_t element_size, std::span<std::byte> out, std::size_t frame_bytes,
                      std::span<DecodeStatus> status) const {
@@ -682,10 +774,12 @@ class OpenclEngine final : public Engine {
     if (failure) std::rethrow_exception(failure);
   }
 
-  // Queues the copies of the frames' bytes to the device. Returns where each begins there.
+  // Queues the copies of the frames' bytes to the device. Returns where each
+  // begins there.
   [[nodiscard]] std::vector<std::uint64_t> enqueue_uploads(Slot& slot,
                                                            std::span<const std::span<const std::byte>> sources) {
-    // Frames that lie close together in memory of ours go as one copy, gaps and all.
+    // Frames that lie close together in memory of ours go as one copy, gaps and
+    // all.
     struct Run {
       std::span<const std::byte> bytes;
       std::uint64_t place = 0;
@@ -717,7 +811,8 @@ class OpenclEngine final : public Engine {
       if (!source.empty()) runs.push_back({source, end});
       end += source.size();
     }
-    runtime_.grow(slot.encoded, end + 16, "the encoded frames");  // the decoder reads whole vectors
+    runtime_.grow(slot.encoded, end + 16,
+                  "the encoded frames");  // the decoder reads whole vectors
     for (const Run& run : runs) {
       runtime_.upload_queue().enqueueWriteBuffer(slot.encoded.memory(), CL_FALSE, run.place, run.bytes.size(),
                                                  run.bytes.data());
@@ -749,32 +844,44 @@ class OpenclEngine final : public Engine {
     send(slot.block_starts, starts_at, plan.block_starts.size() * sizeof(cl_uint), "the places of the frames' blocks");
   }
 
-  // Queues what brings the frames to raw_, whoever decodes them.
+  // Queues what brings the frames to where the product looks for them, whoever
+  // decodes them.
   void enqueue_decoding(Slot& slot, const DeviceFrames& decoded, std::size_t frame_bytes,
                         std::span<const std::span<const std::byte>> sources, std::span<const std::uint64_t> places,
                         const DecodePlan& plan) {
     cl::CommandQueue& queue = runtime_.queue();
     queue.enqueueFillBuffer(slot.failed.memory(), cl_uint{0}, 0, decoded.frames * sizeof(cl_uint));
-    bool any = false;
-    for (std::size_t frame = 0; frame < decoded.frames; ++frame) {
-      if (plan.frames[frame].blocks > 0) {
-        any = true;
-      } else if (sources[frame].size() == frame_bytes) {
-        queue.enqueueCopyBuffer(slot.encoded.memory(), raw_.memory(), places[frame], frame * decoded.stride_bytes(),
-                                frame_bytes);
-      }
+    const bool by_tiles = go_by_tiles(decoded.type);
+    const auto for_device = static_cast<std::size_t>(
+        std::ranges::count_if(plan.frames, [](const DeviceFrame& frame) { return frame.blocks > 0; }));
+    if (by_tiles) fit_tiles(decoded);
+    if (!by_tiles || for_device < decoded.frames) {
+      runtime_.grow(raw_, decoded.frames * decoded.stride_bytes(), "the decoded frames");
     }
-    if (!any) return;
+    for (std::size_t frame = 0; frame < decoded.frames; ++frame) {
+      if (plan.frames[frame].blocks > 0 || sources[frame].size() != frame_bytes) continue;
+      queue.enqueueCopyBuffer(slot.encoded.memory(), raw_.memory(), places[frame], frame * decoded.stride_bytes(),
+                              frame_bytes);
+      if (by_tiles) enqueue_side_by_side(decoded, frame, 1);
+    }
+    if (for_device == 0) return;
     const std::size_t buffer_bytes = decode_buffer_bytes(plan.largest_block);
     const auto kernel = runtime_.kernel(
-        decode_source, fmt::format("-DLANES={} -DELEMENT={}", decode_lanes, size_of(decoded.type)), "decode_blocks");
-    runtime_.launch(kernel, cl::NDRange(std::size_t{plan.most_blocks} * decode_lanes, decoded.frames),
-                    cl::NDRange(decode_lanes, 1), slot.encoded, slot.frame_table, slot.block_starts,
-                    static_cast<cl_uint>(decoded.pixels), static_cast<cl_ulong>(decoded.stride_bytes()), raw_,
-                    slot.failed, static_cast<cl_uint>(buffer_bytes), cl::Local(buffer_bytes));
+        decode_source(),
+        fmt::format("-DLANES={} -DRUN={} {}", decode_lanes, run_pixels, pixel_options(decoded.type, bad_pixels_)),
+        "decode_blocks");
+    const Buffer none;
+    runtime_.launch(kernel, cl::NDRange(decoded.frames * plan.most_blocks * decode_lanes), cl::NDRange(decode_lanes),
+                    slot.encoded, static_cast<cl_uint>(decoded.frames), slot.frame_table, slot.block_starts,
+                    static_cast<cl_uint>(decoded.pixels), decoded.runs(),
+                    by_tiles ? tile_group_frames(decoded.type, decoded.frames) : cl_uint{1},
+                    by_tiles ? tiles_->tiles : cl_uint{0}, bad_pixels_.dummy, bad_pixels_.delta_dummy,
+                    by_tiles ? tiles_->run_places : none, by_tiles ? interleaved_ : raw_, bad_frames_, slot.failed,
+                    static_cast<cl_uint>(buffer_bytes), cl::Local(buffer_bytes));
   }
 
-  // Queues the way back, to the places of frames [first, first + count) of all `frames` in the slot's results.
+  // Queues the way back, to the places of frames [first, first + count) of all
+  // `frames` in the slot's results.
   void enqueue_downloads(Slot& slot, std::size_t frames, std::size_t first, std::size_t count) {
     cl::CommandQueue& queue = runtime_.download_queue();
     std::size_t array = 0;
@@ -792,7 +899,8 @@ class OpenclEngine final : public Engine {
     queue.flush();
   }
 
-  // The host's word on a frame that the device's decoder found not plainly valid, and its patterns if it is valid.
+  // The host's word on a frame that the device's decoder found not plainly
+  // valid, and its patterns if it is valid.
   [[nodiscard]] DecodeStatus judge(const Submitted& batch, std::size_t frame, const Patterns& patterns) {
     std::vector<std::byte> decoded(batch.batch().frame_bytes());
     const DecodeStatus status = decode(batch.frames[frame], size_of(batch.type), decoded);
@@ -802,7 +910,8 @@ class OpenclEngine final : public Engine {
     return status;
   }
 
-  // The second batch of some size that the device can decode: the first compiles kernels and touches memory.
+  // The second batch of some size that the device can decode: the first
+  // compiles kernels and touches memory.
   [[nodiscard]] bool is_to_be_measured(const DecodePlan& plan) {
     if (host_sixteenths_) return false;
     const auto for_device =
@@ -830,18 +939,22 @@ class OpenclEngine final : public Engine {
     }
     host_sixteenths_ = host_sixteenths(times);
     constexpr double us = 1e6;
-    notes_.push_back(fmt::format(
-        "{}: of 16 frames the device decodes {}, the host {} (measured a frame: upload {:.0f} us, decoding on the "
-        "device {:.0f} us, product {:.0f} us, decoding by {} host threads {:.0f} us)",
-        device_name(), 16 - *host_sixteenths_, *host_sixteenths_, us * times.upload_encoded, us * times.device_decode,
-        us * times.product, threads_, us * times.host_decode));
+    notes_.push_back(
+        fmt::format("{}: of 16 frames the device decodes {}, the host {} "
+                    "(measured a frame: upload {:.0f} us, decoding on the "
+                    "device {:.0f} us, product {:.0f} us, decoding by {} host "
+                    "threads {:.0f} us)",
+                    device_name(), 16 - *host_sixteenths_, *host_sixteenths_, us * times.upload_encoded,
+                    us * times.device_decode, us * times.product, threads_, us * times.host_decode));
   }
 
-  // First, so that it outlives the buffers; mutable, because copying the matrix to the host changes nothing to see.
+  // First, so that it outlives the buffers; mutable, because copying the matrix
+  // to the host changes nothing to see.
   mutable Runtime runtime_;
   int threads_;
   std::uint64_t batch_bytes_;
-  std::optional<unsigned> host_sixteenths_;  ///< of 16 frames the host decodes so many; not yet measured when absent
+  std::optional<unsigned> host_sixteenths_;  ///< of 16 frames the host decodes so many; not yet
+                                             ///< measured when absent
   unsigned batches_seen_ = 0;                ///< that could have been measured
   std::uint32_t largest_block_ = 0;          ///< decoded bytes of a block for which a group has local memory
   bool told_of_host_ = false;
@@ -863,11 +976,15 @@ class OpenclEngine final : public Engine {
   Buffer key_offsets_;    ///< ulong [rows + 1], for quantiles
   std::uint64_t keys_per_frame_ = 0;
   // Of the largest batch so far.
-  Buffer raw_;                 ///< [frames, stride of DeviceFrames]
-  Buffer interleaved_;         ///< [groups, pixels, frames of a group]
-  Buffer keys_;                ///< ulong [frames, keys_per_frame_]
-  Buffer tile_sums_;           ///< double [4, groups, segments, frames of a group]
-  Buffer has_removed_;         ///< uchar [groups, segments]
+  Buffer raw_;          ///< [frames, stride of DeviceFrames]
+  Buffer interleaved_;  ///< [groups, pixels, frames of a group]; for tiles
+                        ///< [groups, runs, frames of a group, run]
+  Buffer keys_;         ///< ulong [frames, keys_per_frame_]
+  Buffer bad_frames_;   ///< uint [groups, tiles], see tile_product.cl
+  Buffer tile_sums_;    ///< double, see tile_product.cl, as the next ones
+  Buffer removed_sums_;
+  ///< group]
+  Buffer has_removed_;         ///< uint [groups, segments]
   DeviceResults own_results_;  ///< of integrate()
   std::vector<Slot> slots_;
 };

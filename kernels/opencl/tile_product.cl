@@ -1,226 +1,353 @@
-// The integration matrix times frames as they lie in memory, by tiles: for devices whose memory likes to be read once
-// and in order. Layout of the matrix: device_tiles.hpp.
+// The integration matrix times frames that lie side by side in runs, by tiles: for devices whose memory likes to be
+// read once and in order. Layout of the matrix and of the frames: device_tiles.hpp. Follows pixel_rules.cl.
 //
-// Launch shapes (items = PIECES * LANES, LANES = GROUP_FRAMES / 4: one lane holds 4 frames):
-//   tile_sums    1-D, a work-group of items work-items a slice of a tile x a group of frames (which runs faster, so
-//                that groups that share a slice run at the same time and find it in the cache)
-//   row_results  2-D, a work-group of SEGMENT_LANES * GROUP_FRAMES work-items a row x a group of frames
-//   tile_totals  1-D, a work-group of PIECES * 4 work-items a slice
-//   row_totals   1-D, a work-group of SEGMENT_LANES * 4 work-items a row
+// Launch shapes (items = PIECES * LANES, LANES = GROUP_FRAMES / LANE_FRAMES: one lane holds LANE_FRAMES frames):
+//   side_by_side  2-D, a work-item VECTOR_PIXELS pixels (padded to the local size) x a frame
+//   tile_sums     1-D, a work-group of items work-items a slice of a tile x a group of frames (which runs faster, so
+//                 that groups that share a slice run at the same time and find it in the cache)
+//   row_results   2-D, a work-group of SEGMENT_LANES * GROUP_FRAMES work-items a row x a group of frames
+//   tile_totals   1-D, a work-group of PIECES * 4 work-items a slice
+//   row_totals    1-D, a work-group of SEGMENT_LANES * 4 work-items a row
 //
-// Defines:   PIXEL         uchar, ushort, uint, char, short, int or float
-//            PIXEL_BYTES   its size
-//            KIND          0 unsigned, 1 signed, 2 floating point
-//            GROUP_FRAMES  a multiple of 4; a group that the batch does not fill is padded with the last frame
+// Defines:   those of pixel_rules.cl, and
+//            GROUP_FRAMES  at most 32, a multiple of LANE_FRAMES; what lies at places that the batch does not fill is
+//                          summed, too, and never looked at
+//            LANE_FRAMES   so many that their counts fill 4, 8 or 16 bytes
+//            SINGLE        1: sums in float32, for counts, which are not negative and so do not cancel; 0: float64
 //            VARIANCE      0 no errors, 1 of a given image, 2 max(x, 1) of the raw counts
-//            PIECES, RUN, TILE_RUNS   of device_tiles.hpp
+//            PIECES, RUN, TILE_RUNS, STEP   of device_tiles.hpp
 //            SEGMENT_LANES a power of two
-//            TYPE_MAXIMUM, NEGATIVE, DUMMY   as in batch_product.cl
 // Oracle:    kernels/reference
-// Error:     as batch_product.cl. The order of summation depends on the matrix alone.
+// Error:     SINGLE 0: as batch_product.cl. SINGLE 1: eight products at a time are summed in float32 by fused
+//            multiply-add, which errs by less than 8 x 2^-24, and these sums in float64; squares of weights, and counts
+//            beyond 2^24, are rounded before, which adds one more 2^-24 each. The order of summation depends on the
+//            matrix alone.
 
-#pragma OPENCL EXTENSION cl_khr_fp64 : enable
-#pragma OPENCL FP_CONTRACT OFF
-
-#define CONCATENATE_(a, b) a##b
-#define CONCATENATE(a, b) CONCATENATE_(a, b)
-#define PIXEL4 CONCATENATE(PIXEL, 4)
-#define LANES (GROUP_FRAMES / 4)
+#define LANES (GROUP_FRAMES / LANE_FRAMES)
 #define ITEMS (PIECES * LANES)
 #define TILE_PIXELS (TILE_RUNS * RUN)
 #define VECTOR_PIXELS (16 / PIXEL_BYTES)
-// A pixel's place in local memory, in groups of frames: one left out after each vector, so that the work-items that
-// bring in the vectors of several runs write to different banks.
-#define PLACE(slot) ((slot) + (slot) / VECTOR_PIXELS)
-
-// Exact. A device converts 32-bit integers to float64 at a fraction of the rate at which it adds: here the integer
-// becomes the last bits of 2^52, which is taken away again (2^31 more where it is signed).
-double exact(PIXEL value) {
-#if KIND == 0
-  return as_double(0x4330000000000000ul | (ulong)value) - 4503599627370496.0;
-#elif KIND == 1
-  return as_double(0x4330000000000000ul | (ulong)((uint)(int)value ^ 0x80000000u)) - 4503601774854144.0;
+#define RUN_VECTORS (RUN / VECTOR_PIXELS)
+#if LANE_FRAMES * PIXEL_BYTES == 16
+#define LANE_VECTOR uint4
+#elif LANE_FRAMES * PIXEL_BYTES == 8
+#define LANE_VECTOR uint2
 #else
-  return (double)value;
+#define LANE_VECTOR uint
+#endif
+// Quantities that are summed of the bad pixels alone.
+#define REMOVED (VARIANCE == 1 ? 3 : 2)
+// Quantities that are summed of all pixels.
+#define SUMS (VARIANCE == 2 ? 2 : 1)
+
+// A pixel's place in local memory, in groups of frames. Pixels of one vector would lie in few banks when several
+// work-items bring in theirs; the matrix holds places, so that sums have nothing to work out.
+#define PLACE(slot) ((slot) ^ ((slot) / 8 & 3))
+
+#if SINGLE
+typedef float Sum;
+#else
+typedef double Sum;
+#endif
+
+// The counts of a pixel in the frames of a lane.
+typedef union {
+  LANE_VECTOR vector;
+  PIXEL of[LANE_FRAMES];
+} Counts;
+
+typedef union {
+  uint4 vector;
+  PIXEL of[VECTOR_PIXELS];
+} Pixels;
+
+// Exact, but for counts beyond 2^24 in float32. To float64 devices convert at a fraction of the rate at which they add:
+// there the integer becomes the last bits of 2^52, which is taken away again (2^31 more where it is signed).
+Sum exact(PIXEL value) {
+#if SINGLE || KIND == 2
+  return (Sum)value;
+#elif KIND == 0
+  return as_double(0x4330000000000000ul | (ulong)value) - 4503599627370496.0;
+#else
+  return as_double(0x4330000000000000ul | (ulong)((uint)(int)value ^ 0x80000000u)) - 4503601774854144.0;
 #endif
 }
 
-double4 exact4(PIXEL4 counts) {
-  return (double4)(exact(counts.x), exact(counts.y), exact(counts.z), exact(counts.w));
+// The Poisson variance of a count; in float64 selected, which is cheaper than a maximum.
+Sum at_least_one(PIXEL count, Sum value) {
+#if SINGLE
+  return fmax(value, 1.0f);
+#else
+  return count < (PIXEL)1 ? 1.0 : value;
+#endif
 }
 
-// The Poisson variance of counts; selected, which is cheaper than a maximum in float64.
-double4 at_least_one(PIXEL4 counts, double4 values) {
-  return (double4)(counts.x < (PIXEL)1 ? 1.0 : values.x, counts.y < (PIXEL)1 ? 1.0 : values.y,
-                   counts.z < (PIXEL)1 ? 1.0 : values.z, counts.w < (PIXEL)1 ? 1.0 : values.w);
-}
-
-// The rules of kernels/bad_pixels.hpp.
-bool is_bad(PIXEL value, double dummy, double delta_dummy) {
-  bool bad = false;
-#if KIND == 2
-  bad = !isfinite(value);
-#endif
-#ifdef TYPE_MAXIMUM
-  bad = bad || value == (PIXEL)TYPE_MAXIMUM;
-#endif
-#if NEGATIVE
-  bad = bad || value < 0;
-#endif
-#if DUMMY
-  bad = bad || fabs((double)value - dummy) <= delta_dummy;
-#endif
-  return bad;
-}
-
-// Sums the pieces of each segment of the slice, in order, and stores them.
-// pieces    [PIECES, frames] the sums of all pieces, in local memory
-// segments  [segments of the slice] first piece | pieces << 16
-// places    [segments of the slice] where a segment's sums go in `sums` [segments of the matrix, frames]
-void store_segments(__local const double* pieces, uint frames, uint segments, __global const uint* segment_pieces,
-                    __global const uint* places, __global double* sums) {
-  // All work-items go round alike: PoCL 3.1 lets those in that have nothing to do from the start.
-  for (uint done = 0; done < segments * frames; done += (uint)get_local_size(0)) {
-    const uint place = done + (uint)get_local_id(0);
-    if (place >= segments * frames) continue;
-    const uint segment = place / frames;
-    const uint frame = place % frames;
-    const uint first = segment_pieces[segment] & 0xFFFFu;
-    const uint end = first + (segment_pieces[segment] >> 16);
-    double sum = pieces[first * frames + frame];
-    for (uint piece = first + 1; piece < end; ++piece) sum += pieces[piece * frames + frame];
-    sums[(size_t)places[segment] * frames + frame] = sum;
-  }
-}
-
-// One quantity of 4 frames of all pieces, to the segments' sums. Collective over the work-group.
-#define STORE(value, quantity)                                                                                      \
-  {                                                                                                                 \
-    barrier(CLK_LOCAL_MEM_FENCE);                                                                                   \
-    vstore4(value, get_local_id(0), pieces);                                                                        \
-    barrier(CLK_LOCAL_MEM_FENCE);                                                                                   \
-    store_segments(pieces, GROUP_FRAMES, segments, segment_pieces + first_segment, segment_places + first_segment,  \
-                   sums + ((size_t)(quantity) * groups + group) * all_segments * GROUP_FRAMES);                     \
-  }
-
-// slices          [slices] tile, first segment, number of segments, entries of a piece
-// slice_entries   [slices] the slice's first entry, in rows of PIECES entries
-// tile_runs       [tiles, TILE_RUNS] first pixel of each run of RUN pixels
-// weights, slots  [rows of entries, PIECES] an entry's weight and its pixel's place in the tile
-// segment_pieces, segment_places   see store_segments; of all slices
-// frames, stride  of raw [frames, stride], whose stride is a multiple of RUN pixels and of 16 bytes
-// normalisation, dark, variance_image  [pixels]; the last two null = none
-// sums            [4, groups, all_segments, GROUP_FRAMES] overwritten: signal, variance (removed variance for VARIANCE
-//                 1), and, where has_removed is set, removed norm and removed square
-// has_removed     [groups, all_segments] overwritten: whether the segment's tile has a bad pixel in the group
-__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void tile_sums(
-    uint frames, uint stride, uint groups, uint all_segments, double dummy, double delta_dummy,
-    __global const uint4* slices, __global const ulong* slice_entries, __global const uint* tile_runs,
-    __global const float* weights, __global const ushort* slots, __global const uint* segment_pieces,
-    __global const uint* segment_places, __global const float* normalisation, __global const float* dark,
-    __global const float* variance_image, __global const PIXEL* raw, __global double* sums,
-    __global uchar* has_removed) {
-  // The tile's counts, [PLACE(TILE_PIXELS), GROUP_FRAMES]; afterwards the pieces' sums.
-  __local double4 memory[PLACE(TILE_PIXELS) * GROUP_FRAMES * PIXEL_BYTES / 32];
-  __local int any_bad;
-  __local PIXEL* tile = (__local PIXEL*)memory;
-  __local double* pieces = (__local double*)memory;
-  const uint item = (uint)get_local_id(0);
-  const uint group = (uint)get_group_id(0) % groups;
-  const size_t slice_number = get_group_id(0) / groups;
-  const uint4 slice = slices[slice_number];
-  const uint first_segment = slice.y;
-  const uint segments = slice.z;
-  __global const uint* runs = tile_runs + (size_t)slice.x * TILE_RUNS;
-
-  if (item == 0) any_bad = 0;
-  barrier(CLK_LOCAL_MEM_FENCE);
-  bool bad = false;
-  for (uint place = item; place < TILE_RUNS * GROUP_FRAMES * RUN / VECTOR_PIXELS; place += ITEMS) {
-    const uint place_of_frame = place % GROUP_FRAMES;
-    const uint first = place / GROUP_FRAMES * VECTOR_PIXELS;
-    const uint frame = min(group * GROUP_FRAMES + place_of_frame, frames - 1);
-    union {
-      uint4 vector;
-      PIXEL pixels[VECTOR_PIXELS];
-    } values;
-    values.vector = *(__global const uint4*)(raw + (size_t)frame * stride + runs[first / RUN] + first % RUN);
+// Frames as they lie one behind the other, to runs side by side; and which tiles have bad pixels in them.
+// first_frame  number of the first of them, in both arrays
+// stride       pixels from frame to frame in `raw`, a multiple of RUN
+// run_places   [stride / RUN] tile of a run, and which of its pixels the matrix uses, one bit each
+// raw          [frames, stride]
+// runs         [groups, stride / RUN, GROUP_FRAMES, RUN], overwritten where these frames lie
+// bad_frames   [groups, tiles] one bit a frame of the group; added to
+__kernel void side_by_side(uint first_frame, uint stride, uint tiles, double dummy, double delta_dummy,
+                           __global const uint2* run_places, __global const uint4* raw, __global uint4* runs,
+                           __global uint* bad_frames) {
+  const uint frame_vectors = stride / VECTOR_PIXELS;
+  const uint vector = (uint)get_global_id(0);
+  if (vector >= frame_vectors) return;
+  const uint frame = first_frame + (uint)get_global_id(1);
+  const uint group = frame / GROUP_FRAMES;
+  const uint place = frame % GROUP_FRAMES;
+  const uint run = vector / RUN_VECTORS;
+  const uint part = vector % RUN_VECTORS;
+  Pixels values;
+  values.vector = raw[(size_t)frame * frame_vectors + vector];
+  runs[(((size_t)group * (stride / RUN) + run) * GROUP_FRAMES + place) * RUN_VECTORS + part] = values.vector;
+  uint bad = 0;
 #pragma unroll
-    for (uint pixel = 0; pixel < VECTOR_PIXELS; ++pixel) {
-      bad |= is_bad(values.pixels[pixel], dummy, delta_dummy);
-      tile[PLACE(first + pixel) * GROUP_FRAMES + place_of_frame] = values.pixels[pixel];
-    }
+  for (uint pixel = 0; pixel < VECTOR_PIXELS; ++pixel) {
+    if (is_bad(values.of[pixel], dummy, delta_dummy)) bad |= 1u << pixel;
   }
-  if (bad) any_bad = 1;
-  barrier(CLK_LOCAL_MEM_FENCE);
+  if (bad == 0) return;
+  const uint2 run_place = run_places[run];
+  if (bad << part * VECTOR_PIXELS & run_place.y) {
+    atomic_or(bad_frames + (size_t)group * tiles + run_place.x, 1u << place);
+  }
+}
 
-  const uint lane = item % LANES;
-  const uint piece = item / LANES;
-  const uint length = slice.w;
-  __global const float* piece_weights = weights + slice_entries[slice_number] * PIECES + piece;
-  __global const ushort* piece_slots = slots + slice_entries[slice_number] * PIECES + piece;
-  __local const PIXEL4* counts_of = (__local const PIXEL4*)tile + lane;
-  double4 signal = 0.0;
-  double4 variance = 0.0;
-  double4 removed = 0.0;
-  double4 removed_square = 0.0;
-  const bool with_removed = any_bad != 0;
-  if (!with_removed) {
-#pragma unroll 4
-    for (uint entry = 0; entry < length; ++entry) {
-      const double weight = piece_weights[entry * PIECES];
-      const PIXEL4 counts = counts_of[PLACE((uint)piece_slots[entry * PIECES]) * LANES];
-      const double4 values = exact4(counts);
-      signal = fma((double4)weight, values, signal);
-#if VARIANCE == 2
-      variance = fma((double4)(weight * weight), at_least_one(counts, values), variance);
-#endif
-    }
-  } else {
-    for (uint entry = 0; entry < length; ++entry) {
-      const double weight = piece_weights[entry * PIECES];
-      const uint slot = piece_slots[entry * PIECES];
-      const PIXEL4 counts = counts_of[PLACE(slot) * LANES];
-      double4 values = exact4(counts);
-#if VARIANCE == 2
-      double4 counts_variance = at_least_one(counts, values);
-#endif
-      const long4 is_out = -(long4)(is_bad(counts.x, dummy, delta_dummy), is_bad(counts.y, dummy, delta_dummy),
-                                    is_bad(counts.z, dummy, delta_dummy), is_bad(counts.w, dummy, delta_dummy));
-      if (any(is_out)) {
-        // A bad pixel counts as its dark, which the total dark takes away again. Its norm is summed in the order of the
-        // total, so that a bin without a good pixel is left with exactly 0.
-        const uint pixel = runs[slot / RUN] + slot % RUN;
-        const double share = weight * normalisation[pixel];
-        removed += select((double4)0.0, (double4)share, is_out);
-        removed_square = fma((double4)share, select((double4)0.0, (double4)share, is_out), removed_square);
-        values = select(values, (double4)(dark != 0 ? (double)dark[pixel] : 0.0), is_out);
-#if VARIANCE == 1
-        variance =
-            fma((double4)(weight * weight), select((double4)0.0, (double4)variance_image[pixel], is_out), variance);
-#elif VARIANCE == 2
-        counts_variance = select(counts_variance, (double4)0.0, is_out);
+// Sums the pieces of each segment of a slice, in order, and stores them.
+// pieces    [PIECES, columns] the sums of all pieces, in local memory; `columns` divides the size of the work-group
+// segments  [count] x first piece | pieces << 16, y the segment's place in `sums`
+// sums      [segments of the matrix, stride], for columns of which this work-item has `column`
+void store_segments(__local const double* pieces, uint columns, __local const uint2* segments, uint count,
+                    __global double* sums, uint stride) {
+  const uint rows = (uint)get_local_size(0) / columns;
+  // All work-items go round alike: PoCL 3.1 lets those in that would leave at once.
+  for (uint done = 0; done < count; done += rows) {
+    const uint number = done + (uint)get_local_id(0) / columns;
+    if (number >= count) continue;
+    const uint2 segment = segments[number];
+    const uint column = (uint)get_local_id(0) % columns;
+    const uint first = segment.x & 0xFFFFu;
+    const uint end = first + (segment.x >> 16);
+    double sum = pieces[first * columns + column];
+    for (uint piece = first + 1; piece < end; ++piece) sum += pieces[piece * columns + column];
+    sums[(size_t)segment.y * stride + column] = sum;
+  }
+}
+
+// What a work-item reads of the matrix at once: STEP entries of its piece.
+typedef struct {
+  union {
+    float4 vector;
+    float of[STEP];
+  } weights;
+  union {
+    ushort4 vector;
+    ushort of[STEP];
+  } places;
+} Step;
+
+Step read_step(__global const float4* weights, __global const ushort4* places, uint number) {
+  Step step;
+  step.weights.vector = weights[number * PIECES];
+  step.places.vector = places[number * PIECES];
+  return step;
+}
+
+// Adds STEP entries of a piece for the frames of a lane. With `checked`, bad pixels count as their dark and vary by
+// nothing.
+void add_step(bool checked, Step step, __local const LANE_VECTOR* tile, __global const uint* runs,
+              __global const float* dark, double dummy, double delta_dummy, Sum* signal, Sum* variance) {
+#pragma unroll
+  for (uint entry = 0; entry < STEP; ++entry) {
+    const uint place = step.places.of[entry];
+    const Sum weight = step.weights.of[entry];
+    const Sum square = weight * weight;
+    Counts counts;
+    counts.vector = tile[place * LANES];
+#pragma unroll
+    for (uint frame = 0; frame < LANE_FRAMES; ++frame) {
+      const PIXEL count = counts.of[frame];
+      Sum value = exact(count);
+      Sum least_one = at_least_one(count, value);
+      if (checked && is_bad(count, dummy, delta_dummy)) {
+        value = 0;
+        least_one = 0;
+#if !SINGLE
+        if (dark != 0) value = dark[runs[PLACE(place) / RUN] * RUN + PLACE(place) % RUN];
 #endif
       }
-      signal = fma((double4)weight, values, signal);
+      signal[frame] = fma(weight, value, signal[frame]);
 #if VARIANCE == 2
-      variance = fma((double4)(weight * weight), counts_variance, variance);
+      variance[frame] = fma(square, least_one, variance[frame]);
 #endif
     }
   }
+}
 
-  STORE(signal, 0)
-#if VARIANCE == 2
-  STORE(variance, 1)
-#endif
-  if (with_removed) {
-#if VARIANCE == 1
-    STORE(variance, 1)
-#endif
-    STORE(removed, 2)
-    STORE(removed_square, 3)
+// Sums a piece, of which the first two steps were read, for the frames of a lane; see add_step().
+// signal, variance  [LANE_FRAMES], overwritten
+void sum_piece(bool checked, uint steps, Step first, Step second, __global const float4* weights,
+               __global const ushort4* places, __local const LANE_VECTOR* tile, __global const uint* runs,
+               __global const float* dark, double dummy, double delta_dummy, double* signal, double* variance) {
+#pragma unroll
+  for (uint frame = 0; frame < LANE_FRAMES; ++frame) {
+    signal[frame] = 0.0;
+    variance[frame] = 0.0;
   }
-  if (item < segments) has_removed[(size_t)group * all_segments + segment_places[first_segment + item]] = with_removed;
+  for (uint done = 0; done < steps; done += 2) {
+#if SINGLE
+    float signal_part[LANE_FRAMES];
+    float variance_part[LANE_FRAMES];
+#pragma unroll
+    for (uint frame = 0; frame < LANE_FRAMES; ++frame) {
+      signal_part[frame] = 0.0f;
+      variance_part[frame] = 0.0f;
+    }
+#else
+    double* const signal_part = signal;
+    double* const variance_part = variance;
+#endif
+    add_step(checked, first, tile, runs, dark, dummy, delta_dummy, signal_part, variance_part);
+    if (done + 1 < steps) add_step(checked, second, tile, runs, dark, dummy, delta_dummy, signal_part, variance_part);
+#if SINGLE
+#pragma unroll
+    for (uint frame = 0; frame < LANE_FRAMES; ++frame) {
+      signal[frame] += signal_part[frame];
+      variance[frame] += variance_part[frame];
+    }
+#endif
+    first = read_step(weights, places, done + 2);
+    second = read_step(weights, places, done + 3);
+  }
+}
+
+// slices          [slices] tile, first segment, number of segments, steps of a piece
+// slice_steps     [slices] the slice's first step, in rows of PIECES steps
+// slice_runs      [slices, TILE_RUNS] number of each run of the slice's tile in its frame
+// weights, places [rows of steps, PIECES, STEP] an entry's weight and its pixel's place in the tile; two rows more,
+//                 which are read but not used
+// slice_segments  see store_segments; of all slices
+// frame_runs, runs, bad_frames     as in side_by_side; frame_runs = stride / RUN
+// normalisation, dark, variance_image  [pixels]; the last two null = none
+// sums            [groups, all_segments, SUMS, GROUP_FRAMES] overwritten: signal and, for VARIANCE 2, variance
+// removed_sums    [REMOVED, groups, all_segments, GROUP_FRAMES] overwritten where a frame has bad pixels in the tile:
+//                 their norm, its square and, for VARIANCE 1, their variance
+// has_removed     [groups, all_segments] overwritten: bad_frames of the segment's tile
+__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void tile_sums(
+    uint frame_runs, uint groups, uint tiles, uint all_segments, double dummy, double delta_dummy,
+    __global const uint4* slices, __global const ulong* slice_steps, __global const uint* slice_runs,
+    __global const float4* weights, __global const ushort4* places, __global const uint2* slice_segments,
+    __global const float* normalisation, __global const float* dark, __global const float* variance_image,
+    __global const uint4* runs, __global const uint* bad_frames, __global double* sums, __global double* removed_sums,
+    __global uint* has_removed) {
+  // The tile's counts, [TILE_PIXELS, GROUP_FRAMES] by PLACE; afterwards the pieces' sums.
+  __local double4 memory[TILE_PIXELS * GROUP_FRAMES * PIXEL_BYTES / 32];
+  __local uint2 own_segments[PIECES];
+  __local double removed[ITEMS];
+  __local LANE_VECTOR* tile = (__local LANE_VECTOR*)memory;
+  __local double* pieces = (__local double*)memory;
+  const uint item = (uint)get_local_id(0);
+  const uint lane = item % LANES;
+  const uint piece = item / LANES;
+  const uint group = (uint)get_group_id(0) % groups;
+  const size_t slice_number = get_group_id(0) / groups;
+  __global const uint* own_runs = slice_runs + slice_number * TILE_RUNS;
+  const size_t first_step = slice_steps[slice_number] * PIECES;
+  const uint4 slice = slices[slice_number];
+
+  // A work-item brings in a vector of pixels of all frames of a lane, and turns it round.
+  __global const uint4* group_runs = runs + (size_t)group * frame_runs * GROUP_FRAMES * RUN_VECTORS;
+  for (uint unit = item; unit < TILE_RUNS * RUN_VECTORS * LANES; unit += ITEMS) {
+    const uint part = unit % RUN_VECTORS;
+    const uint unit_lane = unit / RUN_VECTORS % LANES;
+    const uint run = unit / (RUN_VECTORS * LANES);
+    __global const uint4* from =
+        group_runs + ((size_t)own_runs[run] * GROUP_FRAMES + unit_lane * LANE_FRAMES) * RUN_VECTORS + part;
+    Pixels values[LANE_FRAMES];
+#pragma unroll
+    for (uint frame = 0; frame < LANE_FRAMES; ++frame) values[frame].vector = from[frame * RUN_VECTORS];
+#pragma unroll
+    for (uint pixel = 0; pixel < VECTOR_PIXELS; ++pixel) {
+      Counts counts;
+#pragma unroll
+      for (uint frame = 0; frame < LANE_FRAMES; ++frame) counts.of[frame] = values[frame].of[pixel];
+      const uint slot = run * RUN + part * VECTOR_PIXELS + pixel;
+      tile[PLACE(slot) * LANES + unit_lane] = counts.vector;
+    }
+  }
+  __global const float4* piece_weights = weights + first_step + piece;
+  __global const ushort4* piece_places = places + first_step + piece;
+  const Step first = read_step(piece_weights, piece_places, 0);
+  const Step second = read_step(piece_weights, piece_places, 1);
+  const uint segments = slice.z;
+  const uint steps = slice.w;
+  const uint bad = bad_frames[(size_t)group * tiles + slice.x];
+  if (item < segments) {
+    own_segments[item] = slice_segments[slice.y + item];
+    has_removed[(size_t)group * all_segments + own_segments[item].y] = bad;
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+
+  // A bad pixel's norm is summed in the order of the total, so that a bin without a good pixel is left with exactly 0.
+  for (uint left = bad; left != 0; left &= left - 1) {
+    const uint frame = 31 - clz(left & -left);
+    __local const PIXEL* counts_of = (__local const PIXEL*)memory + frame;
+    // The lanes take one quantity after another, PIECES work-items each.
+    for (uint quantity = 0; quantity < REMOVED; quantity += LANES) {
+      const uint own = quantity + item / PIECES;
+      double sum = 0.0;
+      for (uint number = 0; number < steps; ++number) {
+        const Step step = read_step(weights + first_step + item % PIECES, places + first_step + item % PIECES, number);
+#pragma unroll
+        for (uint entry = 0; entry < STEP; ++entry) {
+          const uint place = step.places.of[entry];
+          if (is_bad(counts_of[place * GROUP_FRAMES], dummy, delta_dummy)) {
+            const uint pixel = own_runs[PLACE(place) / RUN] * RUN + PLACE(place) % RUN;
+            const double weight = step.weights.of[entry];
+            const double share = weight * normalisation[pixel];
+            if (own == 0) sum += share;
+            if (own == 1) sum = fma(share, share, sum);
+#if VARIANCE == 1
+            if (own == 2) sum = fma(weight * weight, (double)variance_image[pixel], sum);
+#endif
+          }
+        }
+      }
+      barrier(CLK_LOCAL_MEM_FENCE);
+      removed[item] = sum;
+      barrier(CLK_LOCAL_MEM_FENCE);
+      for (uint place = 0; place < LANES && quantity + place < REMOVED; ++place) {
+        store_segments(removed + place * PIECES, 1, own_segments, segments,
+                       removed_sums + ((size_t)(quantity + place) * groups + group) * all_segments * GROUP_FRAMES +
+                           frame,
+                       GROUP_FRAMES);
+      }
+    }
+  }
+
+  double signal[LANE_FRAMES];
+  double variance[LANE_FRAMES];
+  if (bad == 0) {
+    sum_piece(false, steps, first, second, piece_weights, piece_places, tile + lane, own_runs, dark, dummy,
+              delta_dummy, signal, variance);
+  } else {
+    sum_piece(true, steps, first, second, piece_weights, piece_places, tile + lane, own_runs, dark, dummy, delta_dummy,
+              signal, variance);
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  __local double* own_pieces = pieces + piece * (SUMS * GROUP_FRAMES) + lane * LANE_FRAMES;
+#pragma unroll
+  for (uint frame = 0; frame < LANE_FRAMES; ++frame) {
+    own_pieces[frame] = signal[frame];
+#if VARIANCE == 2
+    own_pieces[GROUP_FRAMES + frame] = variance[frame];
+#endif
+  }
+  barrier(CLK_LOCAL_MEM_FENCE);
+  store_segments(pieces, SUMS * GROUP_FRAMES, own_segments, segments,
+                 sums + (size_t)group * all_segments * (SUMS * GROUP_FRAMES), SUMS * GROUP_FRAMES);
 }
 
 // The sum over the segment lanes, a balanced tree, in every work-item of the column. Collective.
@@ -243,8 +370,8 @@ double sum_segment_lanes(__local double* partial, uint columns, double value) {
 // others        as in tile_sums
 __kernel __attribute__((reqd_work_group_size(SEGMENT_LANES * GROUP_FRAMES, 1, 1))) void row_results(
     uint frames, uint rows, uint all_segments, __global const uint* row_segments, __global const double4* totals,
-    __global const double* sums, __global const uchar* has_removed, __global const double* monitor,
-    __global float* intensity, __global float* sem, __global float* std) {
+    __global const double* sums, __global const double* removed_sums, __global const uint* has_removed,
+    __global const double* monitor, __global float* intensity, __global float* sem, __global float* std) {
   __local double partial[SEGMENT_LANES * GROUP_FRAMES];
   const size_t row = get_group_id(0);
   const size_t group = get_group_id(1);
@@ -258,16 +385,17 @@ __kernel __attribute__((reqd_work_group_size(SEGMENT_LANES * GROUP_FRAMES, 1, 1)
   double removed_square = 0.0;
   for (uint segment = row_segments[row] + segment_lane; segment < row_segments[row + 1]; segment += SEGMENT_LANES) {
     const size_t at = (group * all_segments + segment) * GROUP_FRAMES + place;
-    signal += sums[at];
+    __global const double* own = sums + (group * all_segments + segment) * (SUMS * GROUP_FRAMES) + place;
+    signal += own[0];
 #if VARIANCE == 2
-    variance += sums[quantity + at];
+    variance += own[GROUP_FRAMES];
 #endif
-    if (has_removed[group * all_segments + segment]) {
+    if (has_removed[group * all_segments + segment] >> place & 1) {
+      removed += removed_sums[at];
+      removed_square += removed_sums[quantity + at];
 #if VARIANCE == 1
-      variance += sums[quantity + at];
+      variance += removed_sums[2 * quantity + at];
 #endif
-      removed += sums[2 * quantity + at];
-      removed_square += sums[3 * quantity + at];
     }
   }
   const double4 total = totals[row];
@@ -297,30 +425,36 @@ __kernel __attribute__((reqd_work_group_size(SEGMENT_LANES * GROUP_FRAMES, 1, 1)
 // for each of normalisation, dark, square and variance.
 // sums  [all_segments, 4], overwritten
 __kernel __attribute__((reqd_work_group_size(PIECES * 4, 1, 1))) void tile_totals(
-    __global const uint4* slices, __global const ulong* slice_entries, __global const uint* tile_runs,
-    __global const float* weights, __global const ushort* slots, __global const uint* segment_pieces,
-    __global const uint* segment_places, __global const float* normalisation, __global const float* dark,
-    __global const float* variance_image, __global double* sums) {
+    __global const uint4* slices, __global const ulong* slice_steps, __global const uint* slice_runs,
+    __global const float4* weights, __global const ushort4* places, __global const uint2* slice_segments,
+    __global const float* normalisation, __global const float* dark, __global const float* variance_image,
+    __global double* sums) {
   __local double pieces[PIECES * 4];
-  const uint quantity = (uint)get_local_id(0) % 4;
-  const uint piece = (uint)get_local_id(0) / 4;
+  __local uint2 own_segments[PIECES];
+  const uint item = (uint)get_local_id(0);
+  const uint quantity = item % 4;
+  const uint piece = item / 4;
   const uint4 slice = slices[get_group_id(0)];
-  __global const uint* runs = tile_runs + (size_t)slice.x * TILE_RUNS;
-  const size_t first = slice_entries[get_group_id(0)] * PIECES + piece;
+  __global const uint* runs = slice_runs + get_group_id(0) * TILE_RUNS;
+  const size_t first_step = slice_steps[get_group_id(0)] * PIECES + piece;
+  if (item < slice.z) own_segments[item] = slice_segments[slice.y + item];
   double sum = 0.0;
-  for (uint entry = 0; entry < slice.w; ++entry) {
-    const double weight = weights[first + entry * PIECES];
-    const uint slot = slots[first + entry * PIECES];
-    const uint pixel = runs[slot / RUN] + slot % RUN;
-    const double share = weight * normalisation[pixel];
-    if (quantity == 0) sum += share;
-    if (quantity == 1 && dark != 0) sum = fma(weight, (double)dark[pixel], sum);
-    if (quantity == 2) sum = fma(share, share, sum);
-    if (quantity == 3 && variance_image != 0) sum = fma(weight * weight, (double)variance_image[pixel], sum);
+  for (uint number = 0; number < slice.w; ++number) {
+    const Step step = read_step(weights + first_step, places + first_step, number);
+    for (uint entry = 0; entry < STEP; ++entry) {
+      const double weight = step.weights.of[entry];
+      const uint slot = PLACE((uint)step.places.of[entry]);
+      const uint pixel = runs[slot / RUN] * RUN + slot % RUN;
+      const double share = weight * normalisation[pixel];
+      if (quantity == 0) sum += share;
+      if (quantity == 1 && dark != 0) sum = fma(weight, (double)dark[pixel], sum);
+      if (quantity == 2) sum = fma(share, share, sum);
+      if (quantity == 3 && variance_image != 0) sum = fma(weight * weight, (double)variance_image[pixel], sum);
+    }
   }
-  pieces[get_local_id(0)] = sum;
+  pieces[item] = sum;
   barrier(CLK_LOCAL_MEM_FENCE);
-  store_segments(pieces, 4, slice.z, segment_pieces + slice.y, segment_places + slice.y, sums);
+  store_segments(pieces, 4, own_segments, slice.z, sums, 4);
 }
 
 // totals  [rows] x normalisation, y dark, z square, w variance; overwritten

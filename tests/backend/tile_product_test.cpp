@@ -207,24 +207,28 @@ TEST(DeviceTilesTest, EveryEntryHasOnePlace) {
         row_of_place[place] = row;
       }
     }
-    ASSERT_EQ(row_of_place.size(), tiled.segment_places.size());
+    ASSERT_EQ(row_of_place.size(), tiled.segments.size());
     std::map<std::pair<std::uint32_t, std::uint32_t>, float> found;
     for (std::size_t slice = 0; slice < tiled.slices.size(); ++slice) {
-      const auto& [tile, first_segment, segments, length] = tiled.slices[slice];
+      const auto& [tile, first_segment, segments, steps] = tiled.slices[slice];
       std::uint32_t next_piece = 0;
       for (std::uint32_t segment = first_segment; segment < first_segment + segments; ++segment) {
-        const std::uint32_t row = row_of_place.at(tiled.segment_places[segment]);
-        const std::uint32_t first = tiled.segment_pieces[segment] & 0xFFFF;
+        const std::uint32_t row = row_of_place.at(tiled.segments[segment].place);
+        const std::uint32_t first = tiled.segments[segment].pieces & 0xFFFF;
         ASSERT_EQ(first, next_piece);
-        next_piece += tiled.segment_pieces[segment] >> 16;
+        next_piece += tiled.segments[segment].pieces >> 16;
         ASSERT_LE(next_piece, opencl::slice_pieces);
         for (std::uint32_t piece = first; piece < next_piece; ++piece) {
-          for (std::uint32_t entry = 0; entry < length; ++entry) {
-            const std::size_t at = (tiled.slice_entries[slice] + entry) * opencl::slice_pieces + piece;
+          for (std::uint32_t entry = 0; entry < steps * opencl::step_entries; ++entry) {
+            const std::uint64_t step = tiled.slice_steps[slice] + entry / opencl::step_entries;
+            const std::size_t at =
+                (step * opencl::slice_pieces + piece) * opencl::step_entries + entry % opencl::step_entries;
+            const std::uint32_t slot = opencl::place_in_tile(tiled.places.at(at));
+            const std::uint32_t run = tiled.slice_runs[slice * opencl::tile_runs + slot / opencl::run_pixels];
+            EXPECT_EQ(tiled.run_places[run].tile, tile);
+            EXPECT_TRUE(tiled.run_places[run].used >> slot % opencl::run_pixels & 1) << "padding, too, must be judged";
             if (tiled.weights[at] == 0.0F) continue;
-            const std::uint32_t slot = tiled.slots[at];
-            const std::uint32_t pixel =
-                tiled.runs[tile * opencl::tile_runs + slot / opencl::run_pixels] + slot % opencl::run_pixels;
+            const std::uint32_t pixel = run * opencl::run_pixels + slot % opencl::run_pixels;
             EXPECT_TRUE(found.try_emplace({row, pixel}, tiled.weights[at]).second) << "twice";
           }
         }

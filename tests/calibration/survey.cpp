@@ -21,6 +21,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <omp.h>
 
 #include "calibration/calibration.hpp"
 #include "calibration/report.hpp"
@@ -43,7 +44,6 @@ struct Options {
   std::uint32_t first = 0;
   simulation::CaseSize size = simulation::CaseSize::small;
   std::vector<CaseKind> kinds;
-  int threads = 0;
   std::string json;
   std::string report;
   bool check = false;
@@ -137,7 +137,6 @@ Outcome run(const CalibrationCase& sample, std::uint32_t number, const Options& 
   settings.wavelength_m = sample.wavelength_m;
   settings.parallax = sample.image.geometry.parallax;
   settings.freedom = calibration::make_freedom();
-  settings.threads = options.threads;
   const std::vector<calibration::CalibrationImage> images{{picture.counts, picture.mask, 0.0}};
 
   Outcome outcome;
@@ -277,7 +276,7 @@ Options parse(int count, char** texts) {
     } else if (option == "--first") {
       options.first = static_cast<std::uint32_t>(std::stoul(value()));
     } else if (option == "--threads") {
-      options.threads = std::stoi(value());
+      omp_set_num_threads(std::stoi(value()));
     } else if (option == "--size") {
       options.size = value() == "full" ? simulation::CaseSize::full : simulation::CaseSize::small;
     } else if (option == "--json") {

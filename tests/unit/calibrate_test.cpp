@@ -1,5 +1,6 @@
 // Calibration as a whole on small simulated images: what must be found, what must be refused, and what is said of it.
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -70,11 +71,13 @@ TEST(Calibrate, APlainImageIsFoundAndItsErrorsHold) {
 TEST(Calibrate, TheSameBitsWithAnyNumberOfThreads) {
   const CalibrationCase sample = simulation::make_case(CaseKind::large_angle, 2, CaseSize::small);
   const CalibrationPicture picture = simulation::make_calibration_image(sample.image);
-  CalibrationSettings settings = settings_of(sample);
-  settings.threads = 1;
+  const CalibrationSettings settings = settings_of(sample);
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(1);
   const CalibrationResult one = calibrated(picture, settings);
-  settings.threads = 3;
+  omp_set_num_threads(3);
   const CalibrationResult three = calibrated(picture, settings);
+  omp_set_num_threads(before);
   for (std::size_t index = 0; index < parameter_count; ++index) {
     const auto parameter = static_cast<Parameter>(index);
     EXPECT_EQ(value_of(one.geometry, parameter), value_of(three.geometry, parameter)) << name_of(parameter);

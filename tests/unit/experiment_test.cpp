@@ -74,7 +74,7 @@ Experiment full_experiment() {
   experiment.blocks = {{0, 1}, {1, 2}};
   experiment.output = "out.h5";
   experiment.std = true;
-  experiment.compute = {kernels::Backend::reference, "gpu", true, 5, 6, "cache"};
+  experiment.compute = {kernels::Backend::reference, "gpu", true, true, 5, 6, "cache"};
   return experiment;
 }
 
