@@ -1,7 +1,6 @@
 #include "calibration/calibration.hpp"
 
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <array>
@@ -70,8 +69,11 @@ class Calibration {
         CalibrationResult result = result_of(hypotheses[index].pose);
         if (!any || is_better(result, best)) best = std::move(result);
         any = true;
-        const bool rivalled = index + 1 < hypotheses.size() &&
-                              hypotheses[index + 1].tally.evidence > hypotheses.front().tally.evidence - near_evidence;
+        constexpr double same_score = 0.97;
+        const bool rivalled =
+            index + 1 < hypotheses.size() &&
+            hypotheses[index + 1].tally.evidence > hypotheses.front().tally.evidence - near_evidence &&
+            hypotheses[index + 1].score > same_score * hypotheses.front().score;
         if (best.verdict == Verdict::good && !rivalled) break;
       }
       if (any && (best.verdict == Verdict::good || fits_well(best))) break;
@@ -122,6 +124,9 @@ class Calibration {
   }
 
   /// Points found with a geometry, and the geometry refined on them.
+  static constexpr std::size_t some_points = 800;  ///< to find the geometry
+  static constexpr std::size_t all_points = 4000;  ///< for the result
+
   [[nodiscard]] Fit fitted(const integrator::Geometry& start, double reach_px, std::size_t most_points,
                            double polarisation, std::span<const double> foreign_rad) const {
     Fit fit;
@@ -131,6 +136,7 @@ class Calibration {
       extraction.max_rings = settings_.max_rings;
       extraction.most_points = most_points / images_.size();
       extraction.polarisation = polarisation;
+      extraction.in_parts = most_points < all_points;
       extraction.foreign_rad = foreign_rad;
       fit.rings.push_back(
           extract_rings(images_[image].counts, masks_[image], moved_back(start, offsets_[image]), rings_, extraction));
@@ -139,23 +145,30 @@ class Calibration {
         fit.points.push_back(sector.point);
       }
     }
-    fit.refinement = refine(start, fit.points, refinement_settings());
+    RefinementSettings settings = refinement_settings();
+    settings.near_start = most_points == all_points;
+    fit.refinement = refine(start, fit.points, settings);
     return fit;
   }
 
   [[nodiscard]] RefinementSettings refinement_settings() const {
-    return {settings_.freedom, settings_.calibrant.d_spacings_m, offsets_};
+    RefinementSettings settings;
+    settings.freedom = settings_.freedom;
+    settings.d_spacings_m = settings_.calibrant.d_spacings_m;
+    settings.distance_offsets_m = offsets_;
+    return settings;
   }
 
   [[nodiscard]] CalibrationResult result_of(const Pose& pose) {
     // A hypothesis is right to the detection's pixels; then the points are looked for again where they now should be,
     // in windows that leave out what is not the ring.
-    Fit fit = fitted(geometry_of(pose), 3.0 + 2.0 * sight_.ridges.scale_px, 800, 0.0, {});
+    Fit fit = fitted(geometry_of(pose), 3.0 + 2.0 * sight_.ridges.scale_px, some_points, 0.0, {});
     std::vector<double> foreign_rad = tally_of(fit.refinement.geometry).foreign_sines;
     for (double& line : foreign_rad) line = 2.0 * std::asin(std::min(line, 1.0));
     const double reach_px = std::max(3.0, 4.0 * fit.rings.front().line_sigma_px);
-    fit = fitted(fit.refinement.geometry, reach_px, 800, 0.0, foreign_rad);
-    fit = fitted(fit.refinement.geometry, reach_px, 4000, polarisation_of(fit.rings.front(), rings_), foreign_rad);
+    fit = fitted(fit.refinement.geometry, reach_px, some_points, 0.0, foreign_rad);
+    fit =
+        fitted(fit.refinement.geometry, reach_px, all_points, polarisation_of(fit.rings.front(), rings_), foreign_rad);
     const Refinement& refinement = fit.refinement;
     CalibrationResult result;
     result.geometry = refinement.geometry;
@@ -279,20 +292,6 @@ class Calibration {
   Sight sight_;
 };
 
-/// The number of threads of parallel regions from here on, until it goes out of scope; 0 = as it is.
-class ThreadCount {
- public:
-  explicit ThreadCount(int threads) : before_(omp_get_max_threads()) {
-    if (threads > 0) omp_set_num_threads(threads);
-  }
-  ~ThreadCount() { omp_set_num_threads(before_); }
-  ThreadCount(const ThreadCount&) = delete;
-  ThreadCount& operator=(const ThreadCount&) = delete;
-
- private:
-  int before_;
-};
-
 }  // namespace
 
 std::array<Freedom, parameter_count> make_freedom() {
@@ -336,7 +335,6 @@ CalibrationResult calibrate(std::span<const CalibrationImage> images, const Cali
     }
   }
   if (!any_free) throw InputError("calibration: every parameter is fixed, nothing is left to find");
-  const ThreadCount threads(settings.threads);
   return Calibration(images, settings).run();
 }
 

@@ -54,7 +54,6 @@ struct CalibrationSettings {
   std::vector<integrator::Geometry> guesses;
   std::array<Freedom, parameter_count> freedom;  ///< make_freedom(): all free but rot3 and wavelength
   std::uint32_t max_rings = 0;                   ///< 0 = all that are seen
-  int threads = 0;                               ///< 0 = OpenMP's default
 };
 
 /// Where a ring was found: on the fitted peak's top.

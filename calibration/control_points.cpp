@@ -107,7 +107,7 @@ PeakFit fit_peak(const PeakSamples& samples, double place, double sigma, bool fr
   for (int iteration = 0; iteration < iterations; ++iteration) {
     // Amplitude and background alone first, then the place, then the width.
     const bool with_place = iteration >= 1;
-    const bool with_width = free_width && iteration >= 4 && fit.amplitude > 20.0 * fit.amplitude_error;
+    const bool with_width = free_width && iteration >= 2 && fit.amplitude > 20.0 * fit.amplitude_error;
     unknowns = with_width ? 5 : (with_place ? 4 : 3);
     normal.setZero();
     Vector right = Vector::Zero();
@@ -160,7 +160,8 @@ PeakFit fit_peak(const PeakSamples& samples, double place, double sigma, bool fr
     fit.sigma = parameters[4] * unit;
     if (!(parameters[4] > 0.2) || parameters[4] > 5.0) return fit;
     if (fit.place < lowest_x || fit.place > highest_x) return fit;
-    if (iteration >= 5 && std::abs(step[1]) < 1e-5 && std::abs(step[4]) < 1e-4) break;
+    // A ten-thousandth of the width is below any line's error.
+    if (iteration >= 3 && std::abs(step[1]) < 1e-4 && std::abs(step[4]) < 1e-3) break;
   }
   fit.reduced_chi_squared = chi_squared / std::max(1.0, static_cast<double>(count) - unknowns);
   if (!(fit.amplitude > 0.0) || fit.place_error <= 0.0) return fit;
@@ -229,23 +230,22 @@ ExtractedRings extract_lines(std::span<const float> counts, std::span<const std:
 
   // 1. Pixels near rings, row by row; rows are joined in order, so that threads do not matter.
   std::vector<std::vector<NearPixel>> by_row(rows);
-  std::vector<double> row_slope(rows, 0.0);
 #pragma omp parallel for schedule(dynamic, 16)
   for (std::uint32_t row = 0; row < rows; ++row) {
     std::vector<NearPixel>& near = by_row[row];
+    std::size_t ring = 0;  // from pixel to pixel the nearest ring hardly changes
     for (std::uint32_t column = 0; column < columns; ++column) {
       const std::uint32_t pixel = row * columns + column;
       if (mask[pixel] != 0) continue;
       const auto [y, x, z] = integrator::position_m(pixels, row + 0.5, column + 0.5);
       const double across = std::sqrt(x * x + y * y);
       const double angle = std::atan2(across, z);
-      const auto above = std::lower_bound(rings_rad.begin(), rings_rad.end(), angle);
-      std::size_t ring = static_cast<std::size_t>(above - rings_rad.begin());
-      if (ring == ring_count || (ring > 0 && angle - rings_rad[ring - 1] < rings_rad[ring] - angle)) --ring;
+      while (ring + 1 < ring_count && rings_rad[ring] + rings_rad[ring + 1] < 2.0 * angle) ++ring;
+      while (ring > 0 && rings_rad[ring] + rings_rad[ring - 1] > 2.0 * angle) --ring;
       // d(2theta)/dx along the detector is at most the pixel over the ray; the incidence makes it smaller.
       const double ray = std::sqrt(across * across + z * z);
       const double cosine = std::abs(geometry.distance_m) / ray;
-      const double reach = settings.reach_px * 2.0 * pixel_m / ray;
+      const double reach = settings.reach_px * 1.5 * pixel_m / ray;
       if (std::abs(angle - rings_rad[ring]) > reach) continue;
       // Both change over a line's width, and so move its top.
       const double cosine_squared = z * z / (ray * ray);
@@ -481,9 +481,13 @@ ExtractedRings extract_lines(std::span<const float> counts, std::span<const std:
     std::uint32_t ring = 0;
     std::size_t first = 0, last = 0;
   };
-  std::vector<Sector> sectors;
   constexpr double shortest_arc_px = 12.0;
   const double arc_px = std::max(shortest_arc_px, total_length / static_cast<double>(settings.most_points));
+  // A part of each sector is enough to find the geometry that the last points are looked for with.
+  const double taken_share = settings.in_parts ? std::min(1.0, 2.0 * shortest_arc_px / arc_px) : 1.0;
+  std::vector<std::vector<Sector>> of_rings(ring_count);
+  std::vector<NearPixel> ordered(sorted.size());  // by ring and sector
+#pragma omp parallel for schedule(dynamic)
   for (std::uint32_t ring = 0; ring < ring_count; ++ring) {
     const RingProfile& profile = result.profiles[ring];
     if (!profile.resolved || !used(ring)) continue;
@@ -496,31 +500,37 @@ ExtractedRings extract_lines(std::span<const float> counts, std::span<const std:
         std::clamp(arc_px * longer / radius_px, 2.0 * std::numbers::pi / 20000.0, std::numbers::pi / 6.0);
     const double half_width =
         std::min(half_gap[ring], 4.0 * profile.sigma_rad + std::abs(profile.shift_rad) + step_rad[ring]);
-    const auto begin = sorted.begin() + static_cast<std::ptrdiff_t>(first[ring]);
-    const auto end = sorted.begin() + static_cast<std::ptrdiff_t>(first[ring + 1]);
-    const auto inside = std::stable_partition(begin, end, [&](const NearPixel& pixel) {
-      return std::abs(static_cast<double>(pixel.distance_rad)) < half_width;
-    });
+    // Counted, then put in their places: the order within a sector stays that of the image.
+    const auto sectors_around = static_cast<std::size_t>(2.0 * std::numbers::pi / sector_rad) + 2;
+    constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
     const auto sector_of = [&](const NearPixel& pixel) {
-      return static_cast<std::int64_t>(
-          std::floor((static_cast<double>(pixel.chi_rad) + std::numbers::pi) / sector_rad));
+      const double place = (static_cast<double>(pixel.chi_rad) + std::numbers::pi) / sector_rad;
+      const double sector = std::floor(place);
+      if (!(std::abs(static_cast<double>(pixel.distance_rad)) < half_width) || place - sector > taken_share)
+        return none;
+      return std::min(static_cast<std::size_t>(std::max(sector, 0.0)), sectors_around - 1);
     };
-    std::stable_sort(begin, inside,
-                     [&](const NearPixel& one, const NearPixel& other) { return sector_of(one) < sector_of(other); });
+    std::vector<std::size_t> starts(sectors_around + 1, 0);
+    for (std::size_t pixel = first[ring]; pixel < first[ring + 1]; ++pixel) {
+      if (const std::size_t sector = sector_of(sorted[pixel]); sector != none) ++starts[sector + 1];
+    }
+    starts[0] = first[ring];
+    for (std::size_t sector = 0; sector < sectors_around; ++sector) starts[sector + 1] += starts[sector];
     // What a whole sector has, a third of it is enough to try.
-    const double whole = arc_px * longer * 2.0 * half_width / step_rad[ring];
-    for (auto from = begin; from != inside;) {
-      const std::int64_t sector = sector_of(*from);
-      auto to = from;
-      while (to != inside && sector_of(*to) == sector) ++to;
-      if (static_cast<double>(to - from) > 0.33 * whole) {
-        sectors.push_back(
-            {ring, static_cast<std::size_t>(from - sorted.begin()), static_cast<std::size_t>(to - sorted.begin())});
-        ++result.tried[ring];
-      }
-      from = to;
+    const double whole = taken_share * arc_px * longer * 2.0 * half_width / step_rad[ring];
+    for (std::size_t sector = 0; sector < sectors_around; ++sector) {
+      if (static_cast<double>(starts[sector + 1] - starts[sector]) <= std::max(0.33 * whole, 1.0)) continue;
+      of_rings[ring].push_back({ring, starts[sector], starts[sector + 1]});
+      ++result.tried[ring];
+    }
+    for (std::size_t pixel = first[ring]; pixel < first[ring + 1]; ++pixel) {
+      if (const std::size_t sector = sector_of(sorted[pixel]); sector != none)
+        ordered[starts[sector]++] = sorted[pixel];
     }
   }
+  sorted.swap(ordered);
+  std::vector<Sector> sectors;
+  for (const auto& some : of_rings) sectors.insert(sectors.end(), some.begin(), some.end());
 
   // 4. A peak for each sector.
   std::vector<std::vector<PeakNeighbour>> neighbours(ring_count);

@@ -47,6 +47,7 @@ struct ExtractedRings {
 struct ExtractionSettings {
   double reach_px = 8.0;  ///< how far from its predicted place a ring may be
   std::size_t most_points = 4000;
+  bool in_parts = false;        ///< look at a part of each sector only: quicker, the errors larger
   std::uint32_t max_rings = 0;  ///< rings from this one on are not used; 0 = all
   double polarisation = 0.0;    ///< factor of the beam's polarisation, see integrator::polarisation; 0 = none
   /// 2theta of lines of other compounds, rising: their tails are told from the rings', and rings that run into them are

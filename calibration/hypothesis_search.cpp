@@ -650,15 +650,17 @@ std::vector<Hypothesis> search_hypotheses(const SearchInput& input, std::span<co
 #pragma omp parallel for schedule(dynamic)
   for (std::size_t index = 0; index < tried; ++index)
     refined[index] = coarse.refined(proposals[index].pose, 6.0 * scale_px);
+  const auto known_among = [&](const std::vector<Hypothesis>& others, const Hypothesis& hypothesis) {
+    return std::any_of(others.begin(), others.end(), [&](const Hypothesis& other) {
+      return alike(hypothesis.pose, other.pose, coarse.crests(), input.pixel_m, scale_px);
+    });
+  };
   const auto distinct_of = [&](std::vector<Hypothesis>& some, std::size_t most) {
     std::stable_sort(some.begin(), some.end(), higher_score);
     std::vector<Hypothesis> distinct;
     for (const Hypothesis& hypothesis : some) {
       if (distinct.size() == most) break;
-      const bool known = std::any_of(distinct.begin(), distinct.end(), [&](const Hypothesis& other) {
-        return alike(hypothesis.pose, other.pose, coarse.crests(), input.pixel_m, scale_px);
-      });
-      if (!known) distinct.push_back(hypothesis);
+      if (!known_among(distinct, hypothesis)) distinct.push_back(hypothesis);
     }
     return distinct;
   };
@@ -693,8 +695,13 @@ std::vector<Hypothesis> search_hypotheses(const SearchInput& input, std::span<co
     return one.tally.evidence != other.tally.evidence ? one.tally.evidence > other.tally.evidence
                                                       : one.score > other.score;
   });
-  if (distinct.size() > count) distinct.resize(count);
-  return distinct;
+  // What was apart at first may have come together.
+  std::vector<Hypothesis> best;
+  for (const Hypothesis& hypothesis : distinct) {
+    if (best.size() == count) break;
+    if (!known_among(best, hypothesis)) best.push_back(hypothesis);
+  }
+  return best;
 }
 
 CrestShare explained_crests(const SearchInput& input, const integrator::Geometry& geometry, std::span<const char> seen,

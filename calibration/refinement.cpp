@@ -321,8 +321,10 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
   }
   std::vector<double> middles(rings.size(), 0.0);  // of the rings' residuals
   std::vector<double> scratch;
+  const int first_round = settings.near_start ? 2 : 0;
   constexpr int rounds = 6;
-  for (int round = 0; round < rounds; ++round) {
+  double last_cost = 0.0, last_excess_px = 0.0;
+  for (int round = first_round; round < rounds; ++round) {
     const std::vector<double> parallax = integrator::parallax_table_m(result.geometry);
     {
       const Pose pose = pose_of(result.geometry);
@@ -411,7 +413,14 @@ Refinement refine(const integrator::Geometry& geometry, std::span<ControlPoint> 
     }
     tie_together(settings.freedom, values.data());
     set_parameters(result.geometry, values);
-    result.converged = summary.termination_type == ceres::CONVERGENCE || round + 1 < rounds;
+    result.converged = summary.termination_type == ceres::CONVERGENCE;
+    // Another round would find the same errors and the same geometry.
+    constexpr double settled = 1e-3;
+    const bool same = std::abs(summary.final_cost - last_cost) <= settled * summary.final_cost &&
+                      std::abs(result.excess_px - last_excess_px) <= settled * result.excess_px;
+    last_cost = summary.final_cost;
+    last_excess_px = result.excess_px;
+    if (round >= first_round + 2 && same && result.converged) break;
   }
 
   // Residuals, weights, and the covariance of an M-estimate (P. Huber, Robust Statistics, 1981, section 7.6):

@@ -19,6 +19,7 @@ struct RefinementSettings {
   std::array<Freedom, parameter_count> freedom;
   std::span<const double> d_spacings_m;        ///< of the rings
   std::span<const double> distance_offsets_m;  ///< [images]
+  bool near_start = false;  ///< the start is right to parts of a pixel: what is off by its errors is so by itself
 };
 
 struct Refinement {

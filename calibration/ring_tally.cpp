@@ -151,21 +151,29 @@ RingTally tally_rings(const RidgeMap& ridges, std::span<const float> sines, std:
   // Half a hit more and less: no profile is without lines or without place for them.
   tally.chance = (hits + 0.5) / (possible + 1.0);
 
+  // Rings on the list as they can be told: what lies within a tolerance is one, and what has another ring where its
+  // flank should be is none.
   constexpr std::size_t fewest_rings = 3;
   std::vector<char> near_ring(profile.size(), 0);
-  std::ptrdiff_t last_bin = -1;
+  std::vector<std::ptrdiff_t> places;
   for (const double sine : ring_sines) {
     const auto bin = static_cast<std::ptrdiff_t>(std::floor(radius(sine) / bin_px));
     if (bin < 0) continue;
     if (bin >= bins) break;
+    places.push_back(bin);
     for (std::ptrdiff_t other = std::max<std::ptrdiff_t>(bin - tolerance_bins - 1, 0);
          other <= std::min(bin + tolerance_bins + 1, bins - 1); ++other)
       near_ring[static_cast<std::size_t>(other)] = 1;
-    if (covered[static_cast<std::size_t>(bin)] == 0) continue;
-    if (last_bin >= 0 && bin - last_bin <= 2 * tolerance_bins) continue;
-    last_bin = bin;
+  }
+  for (std::size_t first = 0; first < places.size();) {
+    std::size_t last = first + 1;
+    while (last < places.size() && places[last] - places[last - 1] < far_flank) ++last;
+    const std::ptrdiff_t extent = places[last - 1] - places[first];
+    const auto bin = static_cast<std::size_t>((places[first] + places[last - 1]) / 2);
+    first = last;
+    if (extent > tolerance_bins || covered[bin] == 0) continue;
     ++tally.listed;
-    tally.seen += near_top[static_cast<std::size_t>(bin)] != 0 ? 1 : 0;
+    tally.seen += near_top[bin] != 0 ? 1 : 0;
     if (tally.listed >= fewest_rings) {
       tally.evidence = std::max(tally.evidence, evidence_of(static_cast<double>(tally.seen),
                                                             static_cast<double>(tally.listed), tally.chance));
