@@ -21,6 +21,7 @@ namespace {
 
 /// A geometry and all that was found with it.
 struct Fit {
+  std::vector<double> rings_rad;  ///< 2theta of the rings that were looked for
   Refinement refinement;
   std::vector<ExtractedRings> rings;
   std::vector<ControlPoint> points;
@@ -40,7 +41,8 @@ class Calibration {
       masks_.push_back(with_defects_masked(image, rows, columns));
       offsets_.push_back(image.distance_offset_m);
     }
-    sight_ = sight_of(detection_binning(rows, columns));
+    for (std::size_t image = 0; image < images.size(); ++image)
+      sights_.push_back(sight_of(image, detection_binning(rows, columns)));
   }
 
   [[nodiscard]] CalibrationResult run() {
@@ -52,9 +54,9 @@ class Calibration {
       const Sight& sight;
       SearchEffort effort;
     };
-    const Sight coarse = sight_of(2 * detection_binning(settings_.detector.rows, settings_.detector.columns));
-    const std::array<Stage, 3> stages{Stage{sight_, SearchEffort::quick}, Stage{coarse, SearchEffort::quick},
-                                      Stage{sight_, SearchEffort::full}};
+    const Sight coarse = sight_of(0, 2 * detection_binning(settings_.detector.rows, settings_.detector.columns));
+    const std::array<Stage, 3> stages{Stage{sights_.front(), SearchEffort::quick}, Stage{coarse, SearchEffort::quick},
+                                      Stage{sights_.front(), SearchEffort::full}};
     bool any = false;
     for (const Stage& stage : stages) {
       const bool last = &stage == &stages.back();
@@ -86,17 +88,17 @@ class Calibration {
   /// Odds so near to each other do not tell two geometries apart.
   static constexpr double near_evidence = 2.0;  // nats
 
-  /// What a search sees of the first image.
+  /// What a search sees of an image.
   struct Sight {
     RidgeMap ridges;
     std::vector<Eigen::Vector3f> places;
   };
 
-  [[nodiscard]] Sight sight_of(std::uint32_t binning) const {
+  [[nodiscard]] Sight sight_of(std::size_t image, std::uint32_t binning) const {
     RidgeSettings settings;
     settings.binning = binning;
     Sight sight;
-    sight.ridges = detect_ridges(images_.front().counts, masks_.front(), settings_.detector.rows,
+    sight.ridges = detect_ridges(images_[image].counts, masks_[image], settings_.detector.rows,
                                  settings_.detector.columns, settings);
     sight.places = places_of(sight.ridges, places_);
     return sight;
@@ -130,6 +132,7 @@ class Calibration {
   [[nodiscard]] Fit fitted(const integrator::Geometry& start, double reach_px, std::size_t most_points,
                            double polarisation, std::span<const double> foreign_rad) const {
     Fit fit;
+    fit.rings_rad = rings_of(start);
     for (std::size_t image = 0; image < images_.size(); ++image) {
       ExtractionSettings extraction;
       extraction.reach_px = reach_px;
@@ -138,8 +141,8 @@ class Calibration {
       extraction.polarisation = polarisation;
       extraction.in_parts = most_points < all_points;
       extraction.foreign_rad = foreign_rad;
-      fit.rings.push_back(
-          extract_rings(images_[image].counts, masks_[image], moved_back(start, offsets_[image]), rings_, extraction));
+      fit.rings.push_back(extract_rings(images_[image].counts, masks_[image], moved_back(start, offsets_[image]),
+                                        fit.rings_rad, extraction));
       for (RingSector& sector : fit.rings.back().sectors) {
         sector.point.image = static_cast<std::uint32_t>(image);
         fit.points.push_back(sector.point);
@@ -159,16 +162,50 @@ class Calibration {
     return settings;
   }
 
+  /// 2theta of the rings at a geometry's wavelength.
+  [[nodiscard]] std::vector<double> rings_of(const integrator::Geometry& geometry) const {
+    return settings_.calibrant.two_theta_rad(*geometry.wavelength_m);
+  }
+
+  /// The geometry of a pose. A wavelength that is off by a share makes the distances of all images seem off by the same
+  /// share, and so what lies between them: where it is free, the other images tell it.
+  [[nodiscard]] integrator::Geometry start_of(const Pose& pose) const {
+    integrator::Geometry start = geometry_of(pose);
+    const Freedom& wavelength = settings_.freedom[static_cast<std::size_t>(Parameter::wavelength)];
+    const Freedom& distance = settings_.freedom[static_cast<std::size_t>(Parameter::distance)];
+    if (images_.size() < 2 || wavelength.kind != Freedom::Kind::free || distance.kind != Freedom::Kind::free)
+      return start;
+    constexpr int steps = 50;  // to ten per cent
+    constexpr double step = 0.002;
+    double best = -1.0, ratio = 1.0;
+    for (int index = -steps; index <= steps; ++index) {
+      const double trial = 1.0 + step * index;
+      double evidence = 0.0;
+      for (std::size_t image = 1; image < images_.size(); ++image)
+        evidence += tally_of(image, moved_back(start, trial * offsets_[image])).evidence;
+      // Of equal ones that nearest to the wavelength given.
+      if (evidence > best || (evidence == best && std::abs(trial - 1.0) < std::abs(ratio - 1.0))) {
+        best = evidence;
+        ratio = trial;
+      }
+    }
+    const Eigen::Vector3d hit = pose.sample - pose.sample[2] / pose.beam[2] * pose.beam;
+    start = geometry_of({hit + (pose.sample - hit) / ratio, pose.beam});
+    start.wavelength_m = ratio * settings_.wavelength_m;
+    return start;
+  }
+
   [[nodiscard]] CalibrationResult result_of(const Pose& pose) {
     // A hypothesis is right to the detection's pixels; then the points are looked for again where they now should be,
     // in windows that leave out what is not the ring.
-    Fit fit = fitted(geometry_of(pose), 3.0 + 2.0 * sight_.ridges.scale_px, some_points, 0.0, {});
-    std::vector<double> foreign_rad = tally_of(fit.refinement.geometry).foreign_sines;
+    const double scale_px = sights_.front().ridges.scale_px;
+    Fit fit = fitted(start_of(pose), 3.0 + 2.0 * scale_px, some_points, 0.0, {});
+    std::vector<double> foreign_rad = tally_of(0, fit.refinement.geometry).foreign_sines;
     for (double& line : foreign_rad) line = 2.0 * std::asin(std::min(line, 1.0));
     const double reach_px = std::max(3.0, 4.0 * fit.rings.front().line_sigma_px);
     fit = fitted(fit.refinement.geometry, reach_px, some_points, 0.0, foreign_rad);
-    fit =
-        fitted(fit.refinement.geometry, reach_px, all_points, polarisation_of(fit.rings.front(), rings_), foreign_rad);
+    fit = fitted(fit.refinement.geometry, reach_px, all_points, polarisation_of(fit.rings.front(), fit.rings_rad),
+                 foreign_rad);
     const Refinement& refinement = fit.refinement;
     CalibrationResult result;
     result.geometry = refinement.geometry;
@@ -195,24 +232,26 @@ class Calibration {
     evidence.images = fit.rings;
     evidence.points = fit.points;
     evidence.refinement = &refinement;
-    evidence.rings_rad = rings_;
+    evidence.rings_rad = fit.rings_rad;
     evidence.settings = refinement_settings();
-    std::vector<char> seen(rings_.size(), 0);
-    for (std::size_t ring = 0; ring < rings_.size(); ++ring) {
+    std::vector<char> seen(fit.rings_rad.size(), 0);
+    for (std::size_t ring = 0; ring < seen.size(); ++ring) {
       const RingProfile& profile = fit.rings.front().profiles[ring];
       seen[ring] = profile.seen || !profile.told ? 1 : 0;
     }
     // Crests are good to a part of the detection's pixel.
-    evidence.crests =
-        explained_crests(search_input(sight_), result.geometry, seen, std::max(2.0, 1.5 * sight_.ridges.scale_px));
-    evidence.tally = tally_of(result.geometry);
+    SearchInput looked_at = search_input(sights_.front());
+    looked_at.rings_rad = fit.rings_rad;
+    evidence.crests = explained_crests(looked_at, result.geometry, seen, std::max(2.0, 1.5 * scale_px));
+    for (std::size_t image = 0; image < images_.size(); ++image)
+      evidence.tallies.push_back(tally_of(image, moved_back(result.geometry, offsets_[image])));
     judge(evidence, result);
     return result;
   }
 
-  /// Of the rings in the first image, by a geometry with all that the integrator knows.
-  [[nodiscard]] RingTally tally_of(const integrator::Geometry& geometry) const {
-    const RidgeMap& ridges = sight_.ridges;
+  /// Of the rings in an image, by a geometry of its own with all that the integrator knows.
+  [[nodiscard]] RingTally tally_of(std::size_t image, const integrator::Geometry& geometry) const {
+    const RidgeMap& ridges = sights_[image].ridges;
     const std::vector<double> parallax = integrator::parallax_table_m(geometry);
     const kernels::PixelGeometry pixels = integrator::pixel_geometry(geometry, parallax);
     std::vector<float> sines(ridges.roots.size());
@@ -225,7 +264,7 @@ class Calibration {
       }
     }
     std::vector<double> ring_sines;
-    for (const double ring_rad : rings_) ring_sines.push_back(std::sin(0.5 * ring_rad));
+    for (const double ring_rad : rings_of(geometry)) ring_sines.push_back(std::sin(0.5 * ring_rad));
     return tally_rings(ridges, sines, ring_sines);
   }
 
@@ -289,7 +328,7 @@ class Calibration {
   double pixel_m_;
   std::vector<std::vector<std::uint8_t>> masks_;
   std::vector<double> offsets_;
-  Sight sight_;
+  std::vector<Sight> sights_;  ///< [images]
 };
 
 }  // namespace

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numbers>
+#include <utility>
 
 #include "calibration/pose.hpp"
 
@@ -160,6 +162,37 @@ void describe_azimuth(const EvidenceInput& input, CalibrationResult& result) {
   }
 }
 
+/// Of the points' scatter about their rings' means, the share that waves with one and two turns an azimuth make up,
+/// ring by ring: near 0 for noise, near 1 where the whole geometry is held off.
+double azimuthal_share(const EvidenceInput& input, const integrator::Geometry& geometry) {
+  const std::vector<double> parallax = integrator::parallax_table_m(geometry);
+  const kernels::PixelGeometry pixels = integrator::pixel_geometry(geometry, parallax);
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<const ControlPoint*>> rings;
+  for (const ControlPoint& point : input.points) rings[{point.image, point.ring}].push_back(&point);
+  double all = 0.0, explained = 0.0;
+  constexpr std::size_t fewest = 20;
+  for (const auto& [key, points] : rings) {
+    if (points.size() < fewest) continue;
+    Eigen::MatrixXd waves(static_cast<Eigen::Index>(points.size()), 5);
+    Eigen::VectorXd residuals(static_cast<Eigen::Index>(points.size()));
+    for (std::size_t index = 0; index < points.size(); ++index) {
+      const double chi = integrator::chi_rad(pixels, points[index]->row, points[index]->column);
+      const double weight = 1.0 / points[index]->sigma_rad;
+      waves.row(static_cast<Eigen::Index>(index)) << weight, weight * std::cos(chi), weight * std::sin(chi),
+          weight * std::cos(2.0 * chi), weight * std::sin(2.0 * chi);
+      residuals[static_cast<Eigen::Index>(index)] = weight * points[index]->residual_rad;
+    }
+    const auto left_by = [&](Eigen::Index terms) {
+      const Eigen::MatrixXd some = waves.leftCols(terms);
+      return (residuals - some * some.colPivHouseholderQr().solve(residuals)).squaredNorm();
+    };
+    const double about_mean = left_by(1);
+    all += about_mean;
+    explained += about_mean - left_by(5);
+  }
+  return all > 0.0 ? explained / all : 0.0;
+}
+
 }  // namespace
 
 bool fits_well(const CalibrationResult& result) {
@@ -194,22 +227,32 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
   describe_rings(input, result);
   describe_azimuth(input, result);
   result.explained_share = input.crests.explained;
-  result.rings_listed = input.tally.listed;
-  result.rings_seen = input.tally.seen;
-  result.rings_chance = input.tally.chance;
-  result.ring_evidence = input.tally.evidence;
+  const RingTally& first = input.tallies.front();
+  result.rings_listed = first.listed;
+  result.rings_seen = first.seen;
+  result.rings_chance = first.chance;
+  result.ring_evidence = first.evidence;
   result.excess_px = refinement.excess_px;
 
   const double seen_share =
-      input.tally.listed > 0 ? static_cast<double>(input.tally.seen) / static_cast<double>(input.tally.listed) : 0.0;
+      first.listed > 0 ? static_cast<double>(first.seen) / static_cast<double>(first.listed) : 0.0;
   const std::string tally = fmt::format(
       "{} of the {} rings that should be on the detector are seen, {:.0f} would be "
       "by chance",
-      input.tally.seen, input.tally.listed, input.tally.chance * static_cast<double>(input.tally.listed));
-  if (input.tally.evidence < limits::failed_evidence) {
+      first.seen, first.listed, first.chance * static_cast<double>(first.listed));
+  if (first.evidence < limits::failed_evidence) {
     fail(tally + ": another compound, or no powder?");
-  } else if (input.tally.evidence < limits::doubtful_evidence || seen_share < limits::doubtful_seen) {
+  } else if (first.evidence < limits::doubtful_evidence || seen_share < limits::doubtful_seen) {
     doubt(tally);
+  }
+
+  // Of several images each must show the rings where its distance puts them.
+  for (std::size_t image = 1; image < input.tallies.size(); ++image) {
+    const RingTally& other = input.tallies[image];
+    if (other.evidence < limits::doubtful_evidence) {
+      doubt(fmt::format("image {} shows {} of the {} rings where its distance offset puts them: is the offset right?",
+                        image, other.seen, other.listed));
+    }
   }
 
   // Rings that are there, all along.
@@ -240,22 +283,38 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
   }
 
   // Neighbours that overlap and other phases' lines move points by parts of a width; what is on no ring is further off.
-  std::size_t kept = 0;
   const double pixel_rad = std::sqrt(result.geometry.detector.pixel1_m * result.geometry.detector.pixel2_m) /
                            std::abs(result.geometry.distance_m);
-  for (const ControlPoint& point : input.points) {
-    const double reach_rad = std::max(limits::kept_reach * line_sigma_px * pixel_rad, 5.0 * point.sigma_rad);
-    kept += std::abs(point.residual_rad) < reach_rad ? 1 : 0;
+  for (std::uint32_t image = 0; image < input.images.size(); ++image) {
+    double kept = 0.0, all = 0.0;
+    for (const ControlPoint& point : input.points) {
+      if (point.image != image) continue;
+      const double reach_rad = std::max(limits::kept_reach * line_sigma_px * pixel_rad, 5.0 * point.sigma_rad);
+      kept += std::abs(point.residual_rad) < reach_rad ? 1.0 : 0.0;
+      all += 1.0;
+    }
+    if (all == 0.0) continue;
+    const std::string off = fmt::format("{:.0f} % of the points{} lie on no ring", 100.0 * (1.0 - kept / all),
+                                        input.images.size() > 1 ? fmt::format(" of image {}", image) : std::string());
+    if (kept / all < limits::failed_kept) {
+      fail(off);
+    } else if (kept / all < limits::doubtful_kept) {
+      doubt(off);
+    }
   }
-  const double kept_share = static_cast<double>(kept) / static_cast<double>(input.points.size());
-  if (kept_share < limits::failed_kept) {
-    fail(fmt::format("{:.0f} % of the points lie on no ring", 100.0 * (1.0 - kept_share)));
-  } else if (kept_share < limits::doubtful_kept) {
-    doubt(fmt::format("{:.0f} % of the points lie on no ring", 100.0 * (1.0 - kept_share)));
+
+  if (refinement.excess_px > limits::azimuthal_excess_px) {
+    const double share = azimuthal_share(input, result.geometry);
+    if (share > limits::azimuthal_share) {
+      doubt(
+          fmt::format("the points are off their rings by {:.2f} pixels, and that varies once or twice a turn of "
+                      "azimuth: is a parameter held at a wrong value?",
+                      refinement.excess_px));
+    }
   }
 
   // A second phase may make most of the crests: rings that are all there stand against it.
-  if (input.crests.explained < limits::failed_explained && input.tally.evidence < limits::convincing_evidence) {
+  if (input.crests.explained < limits::failed_explained && first.evidence < limits::convincing_evidence) {
     fail(fmt::format("{:.0f} % of the crests in the image belong to none of the calibrant's rings: another compound?",
                      100.0 * (1.0 - input.crests.explained)));
   } else if (input.crests.explained < limits::doubtful_explained) {
@@ -269,7 +328,7 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
   }
 
   for (std::size_t index = 0; index < parameter_count; ++index) {
-    if (refinement.fitted[index] && !refinement.determined[index]) {
+    if (result.verdict != Verdict::failed && refinement.fitted[index] && !refinement.determined[index]) {
       result.warnings.push_back(fmt::format("the rings do not determine {}: its standard error is {:.2g} {}",
                                             name_of(static_cast<Parameter>(index)), refinement.standard_error[index],
                                             index >= 3 && index <= 5 ? "rad" : "m"));
@@ -288,6 +347,12 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
       result.wavelength_ratio = *freed.geometry.wavelength_m / given;
       result.wavelength_ratio_error = freed.standard_error[wavelength] / given;
       const double deviation = std::abs(result.wavelength_ratio - 1.0);
+      if (result.wavelength_ratio_error > limits::wavelength_deviation) {
+        result.warnings.push_back(fmt::format(
+            "the rings test the wavelength to {:.1f} % only: where it or the spacings are wrong by that, so "
+            "is the distance",
+            100.0 * result.wavelength_ratio_error));
+      }
       if (deviation > limits::wavelength_deviation &&
           deviation > limits::wavelength_sigmas * result.wavelength_ratio_error) {
         doubt(fmt::format(

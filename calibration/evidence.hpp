@@ -46,10 +46,13 @@ inline constexpr double doubtful_kept = 0.8;
 inline constexpr double failed_explained = 0.4;
 inline constexpr double doubtful_explained = 0.6;
 inline constexpr double noted_explained = 0.85;
+/// Scatter of which most varies once or twice a turn of azimuth is no detector's: something is held where it is not.
+inline constexpr double azimuthal_excess_px = 0.05;
+inline constexpr double azimuthal_share = 0.5;
 /// A wavelength that is wrong by a thousandth matters and shows; less is within what detectors' distances and samples'
 /// purity are good for.
 inline constexpr double wavelength_deviation = 1e-3;
-inline constexpr double wavelength_sigmas = 5.0;
+inline constexpr double wavelength_sigmas = 3.0;
 }  // namespace limits
 
 /// What a verdict is made from.
@@ -60,7 +63,7 @@ struct EvidenceInput {
   std::span<const double> rings_rad;
   RefinementSettings settings;
   CrestShare crests;
-  RingTally tally;
+  std::vector<RingTally> tallies;  ///< [images]
 };
 
 /// Whether the rings that were fitted are where they should be, whatever else is in the image or wrong with the

@@ -100,6 +100,10 @@ void parse_freedom(const po::variables_map& given, CalibrationOptions& options, 
   std::array<bool, calibration::parameter_count> fixed{};
   each("fix", [&](const std::string& text) {
     const auto [parameter, value] = parameter_and_value(text, "--fix");
+    const bool must_be_positive = parameter == Parameter::distance || parameter == Parameter::wavelength;
+    if (value && must_be_positive && !(*value > 0.0)) {
+      throw InputError(fmt::format("--fix {}: expected a value above 0", text));
+    }
     freedom_of(parameter) = {Freedom::Kind::fixed, value, std::nullopt, std::nullopt, {}};
     fixed[static_cast<std::size_t>(parameter)] = true;
   });
@@ -235,6 +239,7 @@ void parse_calibration_options(const po::variables_map& given, CalibrationOption
   if (ways == 0) problems.add("--calibrant is missing: the reference compound (or --cell, or --d-spacings)");
   if (ways > 1) problems.add("--calibrant, --cell and --d-spacings exclude each other");
   if (has("wavelength") && has("energy")) problems.add("--wavelength and --energy exclude each other");
+  options.wavelength_given = has("wavelength") || has("energy");
   // 1000 keV and 0.1 keV.
   if (has("wavelength")) problems.collect([&] { options.wavelength_m = positive("wavelength", 1e-12, 1.3e-8, "m"); });
   if (has("energy")) {
@@ -339,6 +344,13 @@ CalibrateOptions parse_calibrate_options(const std::vector<std::string>& argumen
   if (options.output.empty()) problems.add("--output is missing: the PONI file to write");
   if (has("points")) options.points = text("points");
   if (has("report")) options.report = text("report");
+  const auto same = [](const std::filesystem::path& one, const std::filesystem::path& other) {
+    return !one.empty() && one.lexically_normal() == other.lexically_normal();
+  };
+  if (same(options.output, options.points) || same(options.output, options.report) ||
+      same(options.points, options.report)) {
+    problems.add("--output, --points and --report: found the same file twice, expected one for each");
+  }
   options.overwrite = has("overwrite");
   return options;
 }

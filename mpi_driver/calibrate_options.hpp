@@ -22,6 +22,7 @@ struct CalibrationOptions {
   std::string cell;                 ///< "5.4116 Fm-3m"; "" = none
   std::vector<double> d_spacings_angstrom;
   std::optional<double> wavelength_m;
+  bool wavelength_given = false;                     ///< also when it cannot be used
   std::string detector;                              ///< name or NeXus file; "" = that of the guess
   std::optional<std::pair<double, double>> pixel_m;  ///< height and width, of a detector without a name
   std::optional<std::uint32_t> orientation;

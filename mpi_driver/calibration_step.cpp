@@ -301,7 +301,7 @@ CalibrationInput read_calibration_input(const CalibrationOptions& options, Probl
   CalibrationOptions settled = options;
   if (!settled.wavelength_m && guess) settled.wavelength_m = guess->wavelength_m;
   if (!settled.wavelength_m) {
-    problems.add("--wavelength is missing (or --energy)");
+    if (!options.wavelength_given) problems.add("--wavelength is missing (or --energy)");
   } else {
     settings.wavelength_m = *settled.wavelength_m;
   }

@@ -94,6 +94,8 @@ TEST(CalibrateOptions, ParametersAreTied) {
 TEST(CalibrateOptions, ContradictionsAreTold) {
   EXPECT_TRUE(parse_with({"--fix", "rot1", "--free", "rot1"}).tells("contradict each other for rot1"));
   EXPECT_TRUE(parse_with({"--fix", "rot1", "--bounds", "rot1=0,1"}).tells("contradict each other for rot1"));
+  EXPECT_TRUE(parse_with({"--fix", "distance=-1"}).tells("expected a value above 0"));
+  EXPECT_TRUE(parse_with({"--points", "x.npt", "--report", "./x.npt"}).tells("the same file twice"));
   EXPECT_TRUE(parse_with({"--fix", "rot9"}).tells("distance, poni1, poni2, rot1"));
   EXPECT_TRUE(parse_with({"--bounds", "rot1=2,1"}).tells("the lower first"));
   EXPECT_TRUE(parse_with({"--bounds", "rot1"}).tells("PARAMETER=LOWER,UPPER"));

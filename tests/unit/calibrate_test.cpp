@@ -117,6 +117,31 @@ TEST(Calibrate, AParameterFixedAtAWrongValueIsSeenInTheRings) {
   EXPECT_FALSE(result.reasons.empty());
 }
 
+TEST(Calibrate, ATiltFixedAtASmallWrongValueIsSeenInTheAzimuth) {
+  // Within what the beam's place makes up for on the middle rings: the others wave.
+  const CalibrationCase sample = simulation::make_case(CaseKind::plain, 6, CaseSize::small);
+  const CalibrationPicture picture = simulation::make_calibration_image(sample.image);
+  CalibrationSettings settings = settings_of(sample);
+  Freedom& rot1 = settings.freedom[static_cast<std::size_t>(Parameter::rot1)];
+  rot1.kind = Freedom::Kind::fixed;
+  rot1.value = sample.image.geometry.rot1_rad + 0.03;
+  const CalibrationResult result = calibrated(picture, settings);
+  EXPECT_EQ(result.verdict, Verdict::doubtful);
+  EXPECT_TRUE(tells(result.reasons, "a turn of azimuth"));
+}
+
+TEST(Calibrate, AnImageThatContradictsItsOffsetIsTold) {
+  const CalibrationCase sample = simulation::make_case(CaseKind::plain, 4, CaseSize::small);
+  const CalibrationPicture picture = simulation::make_calibration_image(sample.image);
+  // The same image as if it had been taken further back.
+  const double offset_m = 0.4 * sample.image.geometry.distance_m;
+  const std::vector<CalibrationImage> images{{picture.counts, picture.mask, 0.0},
+                                             {picture.counts, picture.mask, offset_m}};
+  const CalibrationResult result = calibrate(images, settings_of(sample));
+  EXPECT_NE(result.verdict, Verdict::good);
+  EXPECT_TRUE(tells(result.reasons, "is the offset right?"));
+}
+
 TEST(Calibrate, TwoDistancesTellTheWavelength) {
   CalibrationCase sample = simulation::make_case(CaseKind::plain, 4, CaseSize::small);
   const CalibrationPicture near = simulation::make_calibration_image(sample.image);
@@ -126,7 +151,7 @@ TEST(Calibrate, TwoDistancesTellTheWavelength) {
   back.seed += 1;
   const CalibrationPicture far = simulation::make_calibration_image(back);
   CalibrationSettings settings = settings_of(sample);
-  settings.wavelength_m *= 1.003;
+  settings.wavelength_m *= 1.01;
   settings.freedom[static_cast<std::size_t>(Parameter::wavelength)].kind = Freedom::Kind::free;
   const std::vector<CalibrationImage> images{{near.counts, near.mask, 0.0}, {far.counts, far.mask, offset_m}};
   const CalibrationResult result = calibrate(images, settings);
