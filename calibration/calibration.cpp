@@ -69,7 +69,11 @@ class Calibration {
       for (std::size_t index = 0; index < std::min(most_fits, hypotheses.size()); ++index) {
         if (hypotheses[index].tally.evidence < rival * hypotheses.front().tally.evidence) break;
         CalibrationResult result = result_of(hypotheses[index].pose);
-        if (!any || is_better(result, best)) best = std::move(result);
+        const bool better = !any || is_better(result, best);
+        if (any && result.verdict == Verdict::good && best.verdict == Verdict::good) {
+          doubt_rival(better ? best : result, better ? result : best);
+        }
+        if (better) best = std::move(result);
         any = true;
         constexpr double same_score = 0.97;
         const bool rivalled =
@@ -312,13 +316,36 @@ class Calibration {
     return {flip1 ? detector.rows - row : row, flip2 ? detector.columns - column : column};
   }
 
+  /// How far the points are off their rings, whatever weight the fit left them: the median.
+  static double misfit_rad(const CalibrationResult& result) {
+    std::vector<double> off;
+    for (const ControlPoint& point : result.points) off.push_back(std::abs(point.residual_rad));
+    if (off.empty()) return std::numeric_limits<double>::infinity();
+    std::nth_element(off.begin(), off.begin() + static_cast<std::ptrdiff_t>(off.size() / 2), off.end());
+    return off[off.size() / 2];
+  }
+
+  /// Two geometries that both are good are one too many, unless one fits clearly better or they are the same.
+  static void doubt_rival(const CalibrationResult& rival, CalibrationResult& best) {
+    constexpr double clearly = 1.2;
+    constexpr double same_cosine = 0.999;
+    if (misfit_rad(rival) > clearly * misfit_rad(best) ||
+        pose_of(rival.geometry).beam.dot(pose_of(best.geometry).beam) > same_cosine)
+      return;
+    best.verdict = Verdict::doubtful;
+    best.reasons.push_back(
+        fmt::format("another geometry fits as well: distance {:.6f} m, rot1 {:.5f} rad, rot2 {:.5f} rad; give a guess "
+                    "of what is right",
+                    rival.geometry.distance_m, rival.geometry.rot1_rad, rival.geometry.rot2_rad));
+  }
+
   /// Whether a result is to be kept rather than another: the better verdict, then that for which the rings speak more,
   /// and where they do not tell (a lattice seen from its other side, say), that which fits the points better.
   [[nodiscard]] static bool is_better(const CalibrationResult& one, const CalibrationResult& other) {
     if (one.verdict != other.verdict) return one.verdict < other.verdict;
     if (std::abs(one.ring_evidence - other.ring_evidence) > near_evidence)
       return one.ring_evidence > other.ring_evidence;
-    return one.rms_residual_rad < other.rms_residual_rad;
+    return misfit_rad(one) < misfit_rad(other);
   }
 
   std::span<const CalibrationImage> images_;

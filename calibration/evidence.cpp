@@ -303,6 +303,11 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
     }
   }
 
+  double say = 0.0;
+  for (const ControlPoint& point : input.points) say += point.weight;
+  if (say < limits::failed_say * static_cast<double>(input.points.size())) {
+    fail("the rings contradict each other: no geometry fits most of them");
+  }
   if (refinement.excess_px > limits::azimuthal_excess_px) {
     const double share = azimuthal_share(input, result.geometry);
     if (share > limits::azimuthal_share) {

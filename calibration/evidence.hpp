@@ -46,6 +46,8 @@ inline constexpr double doubtful_kept = 0.8;
 inline constexpr double failed_explained = 0.4;
 inline constexpr double doubtful_explained = 0.6;
 inline constexpr double noted_explained = 0.85;
+/// What the robust loss must leave of the points' weight: rings that disagree take all of it from each other.
+inline constexpr double failed_say = 0.1;
 /// Scatter of which most varies once or twice a turn of azimuth is no detector's: something is held where it is not.
 inline constexpr double azimuthal_excess_px = 0.05;
 inline constexpr double azimuthal_share = 0.5;

@@ -274,10 +274,6 @@ class Search {
       }
       const double apart = (highest - lowest) / std::max(1.0, static_cast<double>(rings_.nearest(std::sqrt(highest))) -
                                                                   rings_.nearest(std::sqrt(lowest)));
-      // Cones seen from their other side: a lattice's rings there are near to its rings here.
-      if (const Hypothesis trial = refined({from.pose.sample, -from.pose.beam}, 6.0 * scale_px_);
-          trial.score > best.score)
-        best = trial;
       for (const Move& move : moves) {
         RingTargets targets;
         for (const Crest& crest : crests_) {
@@ -671,6 +667,15 @@ std::vector<Hypothesis> search_hypotheses(const SearchInput& input, std::span<co
     const std::size_t moved_on = std::min<std::size_t>(distinct.size(), 2 * count);
 #pragma omp parallel for schedule(dynamic)
     for (std::size_t index = 0; index < moved_on; ++index) distinct[index] = coarse.reassigned(distinct[index]);
+    // Cones seen from their other side: a lattice's rings there are near to its rings here, now and then on them. Both
+    // are kept: points tell them apart, crests need not.
+    std::vector<Hypothesis> mirrored(moved_on);
+#pragma omp parallel for schedule(dynamic)
+    for (std::size_t index = 0; index < moved_on; ++index) {
+      const Pose& pose = distinct[index].pose;
+      mirrored[index] = coarse.refined({pose.sample, -pose.beam}, 6.0 * scale_px);
+    }
+    distinct.insert(distinct.end(), mirrored.begin(), mirrored.end());
     distinct = distinct_of(distinct, rivals * count);
   }
   std::vector<double> ring_sines;
