@@ -271,20 +271,28 @@ void judge(const EvidenceInput& input, CalibrationResult& result) {
   // Lines narrower than a pixel are as wide as that to a place.
   double line_sigma_px = 1.0;
   for (const ExtractedRings& image : input.images) line_sigma_px = std::max(line_sigma_px, image.line_sigma_px);
-  const double excess = line_sigma_px > 0.0 ? refinement.excess_px / line_sigma_px : 0.0;
-  if (excess > limits::failed_excess) {
+  const double pixel_rad = std::sqrt(result.geometry.detector.pixel1_m * result.geometry.detector.pixel2_m) /
+                           std::abs(result.geometry.distance_m);
+  // Of the points about the rings, and of the rings about their places, counting taken off.
+  double squares = 0.0, weights = 0.0;
+  for (const ControlPoint& point : input.points) {
+    squares += point.weight * (point.residual_rad * point.residual_rad - point.sigma_rad * point.sigma_rad);
+    weights += point.weight;
+  }
+  const double beyond_rad = weights > 0.0 ? std::sqrt(std::max(0.0, squares / weights)) : 0.0;
+  const double scatter_px = std::max(refinement.excess_px, beyond_rad / pixel_rad);
+  const double scatter = scatter_px / line_sigma_px;
+  if (scatter > limits::failed_excess) {
     fail(
-        fmt::format("the points scatter about their rings by {:.2f} pixels, {:.0f} % of the lines' width: these are "
-                    "not their rings",
-                    refinement.excess_px, 100.0 * excess));
-  } else if (excess > limits::doubtful_excess) {
-    doubt(fmt::format("the points scatter about their rings by {:.2f} pixels, {:.0f} % of the lines' width",
-                      refinement.excess_px, 100.0 * excess));
+        fmt::format("the points are off their rings by {:.2f} pixels, {:.0f} % of the lines' width: these are not "
+                    "their rings",
+                    scatter_px, 100.0 * scatter));
+  } else if (scatter > limits::doubtful_excess) {
+    doubt(fmt::format("the points are off their rings by {:.2f} pixels, {:.0f} % of the lines' width", scatter_px,
+                      100.0 * scatter));
   }
 
   // Neighbours that overlap and other phases' lines move points by parts of a width; what is on no ring is further off.
-  const double pixel_rad = std::sqrt(result.geometry.detector.pixel1_m * result.geometry.detector.pixel2_m) /
-                           std::abs(result.geometry.distance_m);
   for (std::uint32_t image = 0; image < input.images.size(); ++image) {
     double kept = 0.0, all = 0.0;
     for (const ControlPoint& point : input.points) {
