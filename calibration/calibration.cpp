@@ -27,17 +27,53 @@ struct Fit {
   std::vector<ControlPoint> points;
 };
 
+/// Variance over mean of the counts, from the differences of neighbours: 1 for counted photons, less for averages and
+/// for what was divided by a monitor, more for counts with a gain. The median keeps to the background.
+double gain_of(const CalibrationImage& image, std::uint32_t rows, std::uint32_t columns) {
+  std::vector<float> ratios;
+  ratios.reserve(image.counts.size());
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (std::size_t pixel = row * columns; pixel + 1 < (row + 1) * columns; ++pixel) {
+      if (image.mask[pixel] != 0 || image.mask[pixel + 1] != 0) continue;
+      const float sum = image.counts[pixel] + image.counts[pixel + 1];
+      const float difference = image.counts[pixel] - image.counts[pixel + 1];
+      if (std::isfinite(sum) && sum > 0.0F) ratios.push_back(difference * difference / sum);
+    }
+  }
+  constexpr std::size_t fewest = 1000;
+  if (ratios.size() < fewest) return 1.0;
+  std::nth_element(ratios.begin(), ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2), ratios.end());
+  constexpr double median_of_squares = 0.4549;  // of a Gaussian with variance 1
+  return static_cast<double>(ratios[ratios.size() / 2]) / median_of_squares;
+}
+
+/// Images in units of counted photons. Faint ones of few counts look like gains of two; what is beyond five is none.
+std::vector<CalibrationImage> counted(std::span<const CalibrationImage> images, std::uint32_t rows,
+                                      std::uint32_t columns, std::vector<std::vector<float>>& store) {
+  std::vector<CalibrationImage> result(images.begin(), images.end());
+  for (CalibrationImage& image : result) {
+    constexpr double much = 5.0;
+    const double gain = gain_of(image, rows, columns);
+    if (!(gain > 0.0) || (gain < much && gain > 1.0 / much)) continue;
+    store.emplace_back(image.counts.size());
+    std::transform(image.counts.begin(), image.counts.end(), store.back().begin(),
+                   [gain](float value) { return static_cast<float>(value / gain); });
+    image.counts = store.back();
+  }
+  return result;
+}
+
 class Calibration {
  public:
   Calibration(std::span<const CalibrationImage> images, const CalibrationSettings& settings)
-      : images_(images),
+      : images_(counted(images, settings.detector.rows, settings.detector.columns, scaled_)),
         settings_(settings),
         rings_(settings.calibrant.two_theta_rad(settings.wavelength_m)),
         places_(settings.detector),
         pixel_m_(std::sqrt(settings.detector.pixel1_m * settings.detector.pixel2_m)) {
     const std::uint32_t rows = settings.detector.rows;
     const std::uint32_t columns = settings.detector.columns;
-    for (const CalibrationImage& image : images) {
+    for (const CalibrationImage& image : images_) {
       masks_.push_back(with_defects_masked(image, rows, columns));
       offsets_.push_back(image.distance_offset_m);
     }
@@ -348,7 +384,8 @@ class Calibration {
     return misfit_rad(one) < misfit_rad(other);
   }
 
-  std::span<const CalibrationImage> images_;
+  std::vector<std::vector<float>> scaled_;  ///< of the images that do not count photons
+  std::vector<CalibrationImage> images_;
   const CalibrationSettings& settings_;
   std::vector<double> rings_;
   DetectorPlaces places_;

@@ -142,6 +142,18 @@ TEST(Calibrate, AnImageThatContradictsItsOffsetIsTold) {
   EXPECT_TRUE(tells(result.reasons, "is the offset right?"));
 }
 
+TEST(Calibrate, AnImageDividedByItsMonitorIsAsGoodAsItsCounts) {
+  const CalibrationCase sample = simulation::make_case(CaseKind::plain, 7, CaseSize::small);
+  CalibrationPicture picture = simulation::make_calibration_image(sample.image);
+  const CalibrationResult counts = calibrated(picture, settings_of(sample));
+  for (float& value : picture.counts) value *= 1e-6F;
+  const CalibrationResult divided = calibrated(picture, settings_of(sample));
+  EXPECT_EQ(divided.verdict, Verdict::good);
+  expect_near_truth(divided, sample.image.geometry, 5.0);
+  // The gain is found to a few hundredths: so are the errors.
+  EXPECT_NEAR(divided.standard_error[0] / counts.standard_error[0], 1.0, 0.15);
+}
+
 TEST(Calibrate, TwoDistancesTellTheWavelength) {
   CalibrationCase sample = simulation::make_case(CaseKind::plain, 4, CaseSize::small);
   const CalibrationPicture near = simulation::make_calibration_image(sample.image);
