@@ -87,16 +87,17 @@ class Calibration {
     best.geometry = geometry_of(Pose{{0.0, 0.0, -1.0}, {0.0, 0.0, 1.0}});
     // Quick ways first: most images need no more. Grains are spots to fine eyes and rings to coarse ones.
     struct Stage {
-      const Sight& sight;
+      bool coarse;
       SearchEffort effort;
     };
-    const Sight coarse = sight_of(0, 2 * detection_binning(settings_.detector.rows, settings_.detector.columns));
-    const std::array<Stage, 3> stages{Stage{sights_.front(), SearchEffort::quick}, Stage{coarse, SearchEffort::quick},
-                                      Stage{sights_.front(), SearchEffort::full}};
+    constexpr std::array<Stage, 3> stages{Stage{false, SearchEffort::quick}, Stage{true, SearchEffort::quick},
+                                          Stage{false, SearchEffort::full}};
+    const std::uint32_t coarse_binning = 2 * detection_binning(settings_.detector.rows, settings_.detector.columns);
     bool any = false;
     for (const Stage& stage : stages) {
       const bool last = &stage == &stages.back();
-      const std::vector<Hypothesis> hypotheses = searched(stage.sight, stage.effort);
+      const std::vector<Hypothesis> hypotheses =
+          stage.coarse ? searched(sight_of(0, coarse_binning), stage.effort) : searched(sights_.front(), stage.effort);
       // Odds that no wrong geometry reaches; with less, a wider search comes first.
       if (hypotheses.empty() || (!last && hypotheses.front().tally.evidence < limits::convincing_evidence)) continue;
       // Three fits are what the time allows, and what is far behind the best is no rival.

@@ -25,7 +25,8 @@ namespace limits {
 inline constexpr std::size_t fewest_rings = 3;
 inline constexpr std::size_t fewest_points = 24;
 /// Odds (RingTally::evidence, nats) that the calibrant's rings are those of the image: four rings of four against a
-/// chance of a tenth are 9. Wrong compounds and geometries reach 8, rarely 14; whole patterns 17 and more.
+/// chance of a tenth are 9. Wrong compounds and geometries reach 8, rarely 12 to 14; nearly all whole
+/// patterns reach 15 and more.
 inline constexpr double failed_evidence = 9.0;
 inline constexpr double doubtful_evidence = 13.0;
 inline constexpr double convincing_evidence = 15.0;

@@ -116,7 +116,6 @@ RidgeMap detect_ridges(std::span<const float> counts, std::span<const std::uint8
   const std::size_t small_columns = columns / binning;
   RidgeMap map;
   map.scale_px = static_cast<double>(binning);
-  map.line_sigma_px = settings.smoothing_px * static_cast<double>(binning);
   if (small_rows < 8 || small_columns < 8) return map;
 
   // Square roots of counts have the same noise everywhere, 1/2, and single bright pixels (grains, hot pixels, cosmic

@@ -28,8 +28,7 @@ struct RidgeSegment {
 struct RidgeMap {
   std::vector<RidgeSegment> segments;  ///< sorted by curve
   std::uint32_t curves = 0;
-  double scale_px = 1.0;       ///< pixels of the image in the detection's own pixel: places are good to a part of it
-  double line_sigma_px = 0.0;  ///< width of the smoothing, in pixels of the image
+  double scale_px = 1.0;  ///< pixels of the image in the detection's own pixel: places are good to a part of it
   /// The image as the detection sees it: [rows, columns] sums of roots of counts, and of how many pixels each is.
   std::size_t rows = 0;
   std::size_t columns = 0;
