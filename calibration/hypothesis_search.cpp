@@ -162,7 +162,6 @@ class Search {
     const double log_astray = std::log(astray);
     const double tolerance_m = tolerance_px * pixel_m_;
     std::vector<char> seen(rings_.size(), 0);
-    double explained = 0.0, total = 0.0, best_possible = 0.0;
     for (const Crest& crest : crests_) {
       const SineAt at = sine_at(pose, crest.place);
       const std::uint32_t ring = rings_.nearest(at.sine);
@@ -183,12 +182,7 @@ class Search {
         gain = std::log(astray + (1.0 - astray) * place_best * std::exp(-0.5 * place_deviation) * direction);
       }
       hypothesis.score += crest.weight * gain;
-      best_possible += crest.weight * std::log(astray + (1.0 - astray) * place_best * (spots + direction_best));
-      total += crest.weight;
-      if (gain > 0.0) {
-        explained += crest.weight;
-        seen[ring] = 1;
-      }
+      if (gain > 0.0) seen[ring] = 1;
     }
     // Rings that should be on the detector and have nothing: weak ones are many, so each counts little.
     constexpr double nats_per_missing_ring = 2.0;
@@ -204,8 +198,6 @@ class Search {
       else if (covered[ring] >= 2)
         hypothesis.score -= nats_per_missing_ring;
     }
-    hypothesis.explained = total > 0.0 ? explained / total : 0.0;
-    hypothesis.quality = best_possible > 0.0 ? hypothesis.score / best_possible : 0.0;
     return hypothesis;
   }
 

@@ -34,8 +34,6 @@ struct SearchInput {
 struct Hypothesis {
   Pose pose;
   double score = 0.0;       ///< log-likelihood over chance, in nats: the sum over all segments
-  double quality = 0.0;     ///< the score as a share of what it would be if every crest stood exactly on its ring
-  double explained = 0.0;   ///< share of the segments' weight that lies on rings
   std::uint32_t rings = 0;  ///< rings that have segments
   RingTally tally;          ///< of the rings in the image itself
 };

@@ -6,7 +6,7 @@
 #include <iterator>
 #include <limits>
 
-#include "kernels/openmp/every_cpu.hpp"
+#include "base/every_cpu.hpp"
 
 namespace annulus::calibration {
 namespace {

@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "base/errors.hpp"
+#include "base/every_cpu.hpp"
 #include "kernels/bitshuffle.hpp"
 #include "kernels/openmp/bad_intervals.hpp"
-#include "kernels/openmp/every_cpu.hpp"
 
 namespace annulus::kernels::openmp {
 namespace {

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "kernels/openmp/every_cpu.hpp"
+#include "base/every_cpu.hpp"
 
 namespace annulus::kernels::openmp {
 namespace {

@@ -3,7 +3,7 @@
 #include <bit>
 #include <cstring>
 
-#include "kernels/openmp/every_cpu.hpp"
+#include "base/every_cpu.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

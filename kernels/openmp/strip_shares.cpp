@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "kernels/openmp/every_cpu.hpp"
+#include "base/every_cpu.hpp"
 
 namespace annulus::kernels::openmp {
 namespace {

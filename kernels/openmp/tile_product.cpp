@@ -4,8 +4,8 @@
 #include <bit>
 #include <cstring>
 
+#include "base/every_cpu.hpp"
 #include "kernels/openmp/bad_intervals.hpp"
-#include "kernels/openmp/every_cpu.hpp"
 
 // Vectors pass between inlined functions alone: no ABI is at stake.
 #pragma GCC diagnostic ignored "-Wpsabi"
