@@ -13,8 +13,8 @@ packages=(
   # OpenCL: loader, headers, and PoCL as a device where there is no GPU
   ocl-icd-opencl-dev opencl-headers opencl-clhpp-headers pocl-opencl-icd
   # libraries
-  libboost-program-options-dev liblz4-dev libtiff-dev libpng-dev nlohmann-json3-dev libfmt-dev
-  libceres-dev libeigen3-dev
+  libboost-program-options-dev liblz4-dev libzstd-dev libdeflate-dev libtiff-dev libpng-dev
+  nlohmann-json3-dev libfmt-dev libceres-dev libeigen3-dev
   # tests, and looking at what was written
   libgtest-dev libbenchmark-dev python3 python3-venv ca-certificates hdf5-tools
 )
