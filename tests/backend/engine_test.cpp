@@ -12,9 +12,11 @@
 #include "base/errors.hpp"
 #include "kernels/reference/reference_engine.hpp"
 #include "kernels/splitting.hpp"
+#include "tests/detectors.hpp"
 
 namespace {
 using namespace annulus::kernels;
+using test::tilted_detector;
 
 struct Frames {
   std::vector<std::byte> bytes;
@@ -47,25 +49,6 @@ Frames make_frames(PixelType type, std::size_t frames, std::size_t pixels, doubl
 Frames make_frames(PixelType type, std::size_t frames, std::size_t pixels, double bad_share, unsigned seed) {
   return visit_pixel_type(type,
                           [&]<typename Pixel>() { return make_frames<Pixel>(type, frames, pixels, bad_share, seed); });
-}
-
-/// An odd-sized, tilted detector: more than one tile of pixels, no size a multiple of anything.
-MatrixSpec odd_spec(std::uint32_t rows = 97, std::uint32_t columns = 131) {
-  MatrixSpec spec;
-  PixelGeometry& geometry = spec.geometry;
-  geometry.rows = rows;
-  geometry.columns = columns;
-  geometry.pixel1_m = 172e-6;
-  geometry.pixel2_m = 150e-6;
-  geometry.distance_m = 0.03;
-  geometry.poni1_m = 0.0071;
-  geometry.poni2_m = 0.0113;
-  geometry.wavelength_m = 1.1e-10;
-  const double c = std::cos(0.2);
-  const double s = std::sin(0.2);
-  geometry.rotation = {1, 0, 0, 0, c, -s, 0, s, c};
-  spec.bins = 83;
-  return spec;
 }
 
 struct Corrected {
@@ -203,7 +186,7 @@ TEST_P(BackendTest, AnyCoordinateOnTheSecondAxisGivesTheReferencesRows) {
       if (splitting != Splitting::bbox && !everywhere) continue;
       for (const Convention convention : {Convention::exact, Convention::pyfai}) {
         if (convention == Convention::pyfai && !everywhere) continue;
-        MatrixSpec spec = odd_spec(61, 83);
+        MatrixSpec spec = tilted_detector(0.2, 61, 83);
         spec.space = azimuthal == RadialSpace::q_sample_y ? RadialSpace::q_in_plane : RadialSpace::q_sample_y;
         spec.frame = turned_sample;
         spec.azimuthal_space = azimuthal;
@@ -233,7 +216,7 @@ TEST_P(BackendTest, AnyCoordinateOnTheSecondAxisGivesTheReferencesRows) {
 }
 
 TEST_P(BackendTest, MatrixHasTheReferencesRows) {
-  std::vector<std::uint8_t> mask(odd_spec().geometry.pixels());
+  std::vector<std::uint8_t> mask(tilted_detector().geometry.pixels());
   for (std::size_t pixel = 0; pixel < mask.size(); pixel += 11) mask[pixel] = 1;
   std::size_t matrices = 0;
   for (int space = 0; space <= static_cast<int>(RadialSpace::q_total); ++space) {
@@ -242,7 +225,7 @@ TEST_P(BackendTest, MatrixHasTheReferencesRows) {
         for (const Convention convention : {Convention::exact, Convention::pyfai}) {
           // All spaces in the default splitting, all else in two of them.
           if (space > 1 && (splitting != Splitting::bbox || azimuthal_bins != 0) && space != 7) continue;
-          MatrixSpec spec = odd_spec(61, 83);
+          MatrixSpec spec = tilted_detector(0.2, 61, 83);
           mask.resize(spec.geometry.pixels());
           spec.space = static_cast<RadialSpace>(space);
           spec.negative_radial = space >= static_cast<int>(RadialSpace::qx);
@@ -276,7 +259,7 @@ TEST_P(BackendTest, MatrixHasTheReferencesRows) {
 }
 
 TEST_P(BackendTest, RangesAndVerticesAndParallaxGiveTheReferencesRows) {
-  MatrixSpec spec = odd_spec(61, 83);
+  MatrixSpec spec = tilted_detector(0.2, 61, 83);
   std::vector<float> vertices;
   for (std::uint32_t pixel = 0; pixel < spec.geometry.pixels(); ++pixel) {
     const double row = pixel / spec.geometry.columns;
@@ -309,7 +292,7 @@ TEST_P(BackendTest, RangesAndVerticesAndParallaxGiveTheReferencesRows) {
 }
 
 TEST_P(BackendTest, ManyRowsAreSortedToo) {
-  MatrixSpec spec = odd_spec();
+  MatrixSpec spec = tilted_detector();
   spec.splitting = Splitting::full;
   spec.bins = 1000;
   spec.azimuthal_bins = 360;  // so many that the OpenCL backend counts and sorts by atomics
@@ -338,7 +321,7 @@ TEST_P(BackendTest, ManyRowsAreSortedToo) {
 }
 
 TEST_P(BackendTest, AMatrixThatWasSavedGivesTheSameNumbers) {
-  MatrixSpec spec = odd_spec();
+  MatrixSpec spec = tilted_detector();
   spec.splitting = Splitting::full;
   const auto tested = engine();
   tested->build_matrix(spec);
@@ -358,7 +341,7 @@ TEST_P(BackendTest, AMatrixThatWasSavedGivesTheSameNumbers) {
 }
 
 TEST_P(BackendTest, AgreesWithTheReferenceForEveryPixelType) {
-  const MatrixSpec spec = odd_spec();
+  const MatrixSpec spec = tilted_detector();
   const auto reference = make_engine(Backend::reference, {});
   const auto tested = engine();
   reference->build_matrix(spec);
@@ -391,7 +374,7 @@ TEST_P(BackendTest, AgreesWithTheReferenceForEveryFilter) {
                                            QuantileRange{0.5, 0.5}, QuantileRange{0.25, 0.75}, QuantileRange{0.0, 1.0},
                                            QuantileRange{0.9, 0.95}};
   for (const std::uint32_t azimuthal_bins : {0U, 5U}) {
-    MatrixSpec spec = odd_spec();
+    MatrixSpec spec = tilted_detector();
     spec.azimuthal_bins = azimuthal_bins;
     const std::size_t rows = reference->build_matrix(spec).rows();
     tested->build_matrix(spec);
@@ -422,7 +405,7 @@ TEST_P(BackendTest, AgreesWithTheReferenceForEveryFilter) {
 }
 
 TEST_P(BackendTest, TheScatterOfEqualValuesIsZero) {
-  const MatrixSpec spec = odd_spec();
+  const MatrixSpec spec = tilted_detector();
   const auto tested = engine();
   tested->build_matrix(spec);
   const std::vector<float> ones(spec.geometry.pixels(), 1.0F);
@@ -439,7 +422,7 @@ TEST_P(BackendTest, TheScatterOfEqualValuesIsZero) {
 
 TEST_P(BackendTest, BadPixelsGiveTheNumbersOfAMaskKnownBeforehand) {
   for (const double share : {0.0, 0.01, 0.1, 0.5}) {
-    MatrixSpec spec = odd_spec();
+    MatrixSpec spec = tilted_detector();
     spec.range = {{0.05, 0.4}};  // a fixed range: masking must not move the bins
     const Corrected corrected(spec.geometry.pixels(), true, ErrorModel::poisson);
     const Frames frames = make_frames(PixelType::u16, 1, spec.geometry.pixels(), share, 9);
@@ -464,7 +447,7 @@ TEST_P(BackendTest, BadPixelsGiveTheNumbersOfAMaskKnownBeforehand) {
 }
 
 TEST_P(BackendTest, ABinWhosePixelsAreAllBadIsZero) {
-  const MatrixSpec spec = odd_spec();
+  const MatrixSpec spec = tilted_detector();
   const auto tested = engine();
   tested->build_matrix(spec);
   const Corrected corrected(spec.geometry.pixels(), true, ErrorModel::poisson);
@@ -478,7 +461,7 @@ TEST_P(BackendTest, ABinWhosePixelsAreAllBadIsZero) {
 }
 
 TEST_P(BackendTest, EmptyBinsAreZero) {
-  MatrixSpec spec = odd_spec(7, 5);
+  MatrixSpec spec = tilted_detector(0.2, 7, 5);
   spec.bins = 2000;  // far more bins than the pixels can fill
   spec.splitting = Splitting::no;
   const auto tested = engine();
@@ -498,7 +481,7 @@ TEST_P(BackendTest, EmptyBinsAreZero) {
 }
 
 TEST_P(BackendTest, OneBinHoldsTheWholeDetector) {
-  MatrixSpec spec = odd_spec();
+  MatrixSpec spec = tilted_detector();
   spec.bins = 1;
   const auto tested = engine();
   tested->build_matrix(spec);
@@ -518,7 +501,7 @@ TEST_P(BackendTest, OneBinHoldsTheWholeDetector) {
 }
 
 TEST_P(BackendTest, AFramesNumbersDependOnNothingButTheFrame) {
-  const MatrixSpec spec = odd_spec();
+  const MatrixSpec spec = tilted_detector();
   constexpr std::size_t frames = 33;
   const Frames all = make_frames(PixelType::u16, frames, spec.geometry.pixels(), 0.01, 3);
   const Corrected corrected(spec.geometry.pixels(), true, ErrorModel::poisson);
@@ -542,14 +525,14 @@ TEST_P(BackendTest, AFramesNumbersDependOnNothingButTheFrame) {
 }
 
 TEST_P(BackendTest, AMaskOverTheWholeDetectorIsAnInputError) {
-  MatrixSpec spec = odd_spec();
+  MatrixSpec spec = tilted_detector();
   const std::vector<std::uint8_t> mask(spec.geometry.pixels(), 1);
   spec.mask = mask;
   EXPECT_THROW(engine()->build_matrix(spec), annulus::InputError);
 }
 
 TEST_P(BackendTest, ARangeThatNoPixelReachesIsAnInputError) {
-  MatrixSpec spec = odd_spec();
+  MatrixSpec spec = tilted_detector();
   spec.range = {{3.0, 3.1}};
   EXPECT_THROW(engine()->build_matrix(spec), annulus::InputError);
 }

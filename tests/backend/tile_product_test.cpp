@@ -12,6 +12,7 @@
 #include "kernels/engine.hpp"
 #include "kernels/opencl/device_tiles.hpp"
 #include "kernels/opencl/opencl_engine.hpp"
+#include "tests/detectors.hpp"
 
 namespace {
 using namespace annulus::kernels;
@@ -20,19 +21,7 @@ using namespace annulus::kernels;
 constexpr double relative_bound = 1.3e-7;
 
 MatrixSpec tilted_spec(std::uint32_t bins) {
-  MatrixSpec spec;
-  PixelGeometry& geometry = spec.geometry;
-  geometry.rows = 97;
-  geometry.columns = 131;
-  geometry.pixel1_m = 172e-6;
-  geometry.pixel2_m = 150e-6;
-  geometry.distance_m = 0.03;
-  geometry.poni1_m = 0.0071;
-  geometry.poni2_m = 0.0113;
-  geometry.wavelength_m = 1.1e-10;
-  const double c = std::cos(0.2);
-  const double s = std::sin(0.2);
-  geometry.rotation = {1, 0, 0, 0, c, -s, 0, s, c};
+  MatrixSpec spec = test::tilted_detector();
   spec.bins = bins;
   return spec;
 }

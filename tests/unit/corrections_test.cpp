@@ -14,6 +14,7 @@
 #include "integrator/geometry.hpp"
 #include "tests/unit/pyfai_geometry_reference.hpp"
 #include "tests/unit/pyfai_reference.hpp"
+#include "tests/unit/reference_places.hpp"
 
 namespace annulus::integrator {
 namespace {
@@ -92,12 +93,7 @@ TEST(Corrections, SolidAngleAndPolarisationArePyfais) {
     geometry.detector.pixel1_m = test::place_pixel1_m;
     geometry.detector.pixel2_m = test::place_pixel2_m;
     geometry.detector.orientation = static_cast<Orientation>(reference.orientation);
-    geometry.distance_m = reference.distance_m;
-    geometry.poni1_m = reference.poni1_m;
-    geometry.poni2_m = reference.poni2_m;
-    geometry.rot1_rad = reference.rot1_rad;
-    geometry.rot2_rad = reference.rot2_rad;
-    geometry.rot3_rad = reference.rot3_rad;
+    test::place(geometry, reference);
     const std::size_t pixel = std::size_t{reference.row} * test::place_columns + reference.column;
     // Relative: three times the error of the ray's length, of some 16 roundings.
     EXPECT_NEAR(solid_angles(geometry)[pixel], reference.solid_angle, 48 * epsilon * reference.solid_angle);
@@ -159,13 +155,7 @@ TEST(Corrections, TurnedPolarisationAndAbsorptionArePyfaisWithParallax) {
                                     << reference.orientation);
     Geometry geometry = sensor_geometry();
     geometry.detector.orientation = static_cast<Orientation>(reference.orientation);
-    geometry.distance_m = reference.distance_m;
-    geometry.poni1_m = reference.poni1_m;
-    geometry.poni2_m = reference.poni2_m;
-    geometry.rot1_rad = reference.rot1_rad;
-    geometry.rot2_rad = reference.rot2_rad;
-    geometry.rot3_rad = reference.rot3_rad;
-    geometry.wavelength_m = reference.wavelength_m;
+    test::place(geometry, reference);
     geometry.parallax = Parallax::on;
     const auto table_m = parallax_table_m(geometry);
     const auto pixels = pixel_geometry(geometry, table_m);
@@ -221,12 +211,7 @@ Geometry with_vertices(Geometry geometry, std::vector<float> vertices) {
 TEST(Corrections, SolidAngleOfBentDetectorsIsPyfaisByOption) {
   for (const test::CurvedReference& reference : test::curved_references) {
     Geometry geometry = with_vertices(sensor_geometry(), {test::curved_vertices.begin(), test::curved_vertices.end()});
-    geometry.distance_m = reference.distance_m;
-    geometry.poni1_m = reference.poni1_m;
-    geometry.poni2_m = reference.poni2_m;
-    geometry.rot1_rad = reference.rot1_rad;
-    geometry.rot2_rad = reference.rot2_rad;
-    geometry.rot3_rad = reference.rot3_rad;
+    test::place(geometry, reference);
     const auto pixels = pixel_geometry(geometry);
     const std::size_t pixel = std::size_t{reference.row} * pixels.columns + reference.column;
     std::vector<double> found(pixels.pixels());

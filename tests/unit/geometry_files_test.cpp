@@ -14,6 +14,7 @@
 
 #include "base/errors.hpp"
 #include "tests/unit/pyfai_geometry_reference.hpp"
+#include "tests/unit/reference_places.hpp"
 
 namespace annulus::integrator {
 namespace {
@@ -44,13 +45,7 @@ Geometry plain_geometry(double pixel1_m, double pixel2_m) {
 template <typename Reference>
 Geometry geometry_of(const Reference& reference) {
   Geometry geometry = plain_geometry(test::sensor_pixel1_m, test::sensor_pixel2_m);
-  geometry.distance_m = reference.distance_m;
-  geometry.poni1_m = reference.poni1_m;
-  geometry.poni2_m = reference.poni2_m;
-  geometry.rot1_rad = reference.rot1_rad;
-  geometry.rot2_rad = reference.rot2_rad;
-  geometry.rot3_rad = reference.rot3_rad;
-  geometry.wavelength_m = reference.wavelength_m;
+  test::place(geometry, reference);
   return geometry;
 }
 

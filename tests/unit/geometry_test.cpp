@@ -12,6 +12,7 @@
 #include "base/errors.hpp"
 #include "tests/unit/pyfai_geometry_reference.hpp"
 #include "tests/unit/pyfai_reference.hpp"
+#include "tests/unit/reference_places.hpp"
 
 namespace annulus::integrator {
 namespace {
@@ -143,12 +144,7 @@ TEST(Geometry, PlacesOfPixelsArePyfais) {
     geometry.detector.pixel1_m = test::place_pixel1_m;
     geometry.detector.pixel2_m = test::place_pixel2_m;
     geometry.detector.orientation = static_cast<Orientation>(reference.orientation);
-    geometry.distance_m = reference.distance_m;
-    geometry.poni1_m = reference.poni1_m;
-    geometry.poni2_m = reference.poni2_m;
-    geometry.rot1_rad = reference.rot1_rad;
-    geometry.rot2_rad = reference.rot2_rad;
-    geometry.rot3_rad = reference.rot3_rad;
+    test::place(geometry, reference);
     const auto pixels = pixel_geometry(geometry);
     const double row = reference.row + 0.5;
     const double column = reference.column + 0.5;
@@ -190,13 +186,7 @@ TEST(Geometry, PlacesBehindThickSensorsArePyfais) {
     geometry.detector.pixel2_m = test::sensor_pixel2_m;
     geometry.detector.orientation = static_cast<Orientation>(reference.orientation);
     geometry.detector.sensor = Sensor{"Si", 1e-3};
-    geometry.distance_m = reference.distance_m;
-    geometry.poni1_m = reference.poni1_m;
-    geometry.poni2_m = reference.poni2_m;
-    geometry.rot1_rad = reference.rot1_rad;
-    geometry.rot2_rad = reference.rot2_rad;
-    geometry.rot3_rad = reference.rot3_rad;
-    geometry.wavelength_m = reference.wavelength_m;
+    test::place(geometry, reference);
     geometry.parallax = Parallax::on;
     const auto table_m = parallax_table_m(geometry);
     const auto pixels = pixel_geometry(geometry, table_m);
@@ -245,12 +235,7 @@ TEST(Geometry, CentreOfAPixelIsTheMeanOfItsVertices) {
     geometry.detector.orientation = Orientation::top_left;  // has no part: vertices stand where they stand
     geometry.detector.vertices =
         std::make_shared<const std::vector<float>>(test::curved_vertices.begin(), test::curved_vertices.end());
-    geometry.distance_m = reference.distance_m;
-    geometry.poni1_m = reference.poni1_m;
-    geometry.poni2_m = reference.poni2_m;
-    geometry.rot1_rad = reference.rot1_rad;
-    geometry.rot2_rad = reference.rot2_rad;
-    geometry.rot3_rad = reference.rot3_rad;
+    test::place(geometry, reference);
     const auto pixels = pixel_geometry(geometry);
     expect_position(position_m(pixels, reference.row + 0.5, reference.column + 0.5), reference.y_m, reference.x_m,
                     reference.z_m);

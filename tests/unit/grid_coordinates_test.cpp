@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/splitting.hpp"
+#include "tests/detectors.hpp"
 
 namespace {
 using namespace annulus::kernels;
@@ -39,15 +40,7 @@ TEST(GridCoordinates, AreThoseFoundOneByOneToFourUlp) {
     spec.geometry.wavelength_m = uniform(1e-11, 2e-10);
     const double tilt = uniform(0.0, 2.8);
     const double turn = uniform(-3.1, 3.1);
-    spec.geometry.rotation = {std::cos(turn),
-                              -std::cos(tilt) * std::sin(turn),
-                              -std::sin(tilt) * std::sin(turn),
-                              std::sin(turn),
-                              std::cos(tilt) * std::cos(turn),
-                              std::sin(tilt) * std::cos(turn),
-                              0.0,
-                              -std::sin(tilt),
-                              std::cos(tilt)};
+    spec.geometry.rotation = test::rotation_off_beam(tilt, turn);
     spec.geometry.flip1 = random() % 2 == 0;
     spec.geometry.flip2 = random() % 2 == 0;
     spec.cut = random() % 2 == 0 ? AzimuthCut::at_pi : AzimuthCut::at_zero;

@@ -13,6 +13,7 @@
 
 #include "base/errors.hpp"
 #include "kernels/splitting.hpp"
+#include "tests/detectors.hpp"
 
 namespace {
 using namespace annulus::kernels;
@@ -359,15 +360,7 @@ MatrixSpec random_spec(std::mt19937_64& random, std::vector<std::uint8_t>& mask)
   geometry.wavelength_m = uniform(1e-11, 2e-10);
   const double tilt = uniform(0.0, 2.5);  // 2theta well beyond 90 degrees
   const double turn = uniform(-3.0, 3.0);
-  geometry.rotation = {std::cos(turn),
-                       -std::cos(tilt) * std::sin(turn),
-                       -std::sin(tilt) * std::sin(turn),
-                       std::sin(turn),
-                       std::cos(tilt) * std::cos(turn),
-                       std::sin(tilt) * std::cos(turn),
-                       0.0,
-                       -std::sin(tilt),
-                       std::cos(tilt)};
+  geometry.rotation = test::rotation_off_beam(tilt, turn);
   geometry.flip1 = random() % 2 == 0;
   geometry.flip2 = random() % 2 == 0;
   constexpr RadialSpace spaces[] = {RadialSpace::two_theta,  RadialSpace::r,          RadialSpace::q,

@@ -10,22 +10,13 @@
 #include <utility>
 
 #include "kernels/openmp/matrix_builder.hpp"
+#include "tests/detectors.hpp"
 
 namespace annulus::kernels::openmp {
 namespace {
 
-/// Three full tiles and a part of one, tilted so that rows begin and end anywhere.
 MatrixSpec spec_of(std::uint32_t bins, std::uint32_t azimuthal_bins) {
-  MatrixSpec spec;
-  PixelGeometry& geometry = spec.geometry;
-  geometry.rows = 97;
-  geometry.columns = 131;
-  geometry.pixel1_m = 172e-6;
-  geometry.pixel2_m = 150e-6;
-  geometry.distance_m = 0.03;
-  geometry.poni1_m = 0.0071;
-  geometry.poni2_m = 0.0113;
-  geometry.rotation = {1, 0, 0, 0, 0.8, -0.6, 0, 0.6, 0.8};
+  MatrixSpec spec = test::tilted_detector(0.6435);
   spec.splitting = Splitting::full;
   spec.bins = bins;
   spec.azimuthal_bins = azimuthal_bins;
