@@ -103,8 +103,8 @@ int variance_define(ErrorModel model, Convention convention, bool clipping) {
 std::uint32_t cycle_capacity(std::uint32_t cycles) { return std::max<std::uint32_t>(8, std::bit_ceil(cycles)); }
 
 // Work-items that share the segments of a row in tile_product.cl: a row has
-// some 60.
-constexpr std::uint32_t segment_lanes = 16;
+// some 45.
+constexpr std::uint32_t segment_lanes = 8;
 
 // Frames that share one reading of a tile: as many as fill 32 KiB of local
 // memory, which every GPU has. Half of that for batches that would not fill it.
@@ -411,7 +411,7 @@ class OpenclEngine final : public Engine {
                     tiles_->slice_steps, tiles_->slice_runs, tiles_->weights, tiles_->places, tiles_->slice_segments,
                     normalisation_, dark_, variance_, tile_sums_);
     runtime_.launch(tile_kernel("row_totals", PixelType::u16, large_group_frames),
-                    cl::NDRange(std::size_t{matrix_.rows} * segment_lanes * 4), cl::NDRange(segment_lanes * 4),
+                    cl::NDRange(std::size_t{matrix_.rows} * segment_lanes), cl::NDRange(segment_lanes),
                     tiles_->row_segments, tile_sums_, tiles_->totals);
   }
 

@@ -7,11 +7,11 @@
 //                 that groups that share a slice run at the same time and find it in the cache)
 //   row_results   2-D, a work-group of SEGMENT_LANES * GROUP_FRAMES work-items a row x a group of frames
 //   tile_totals   1-D, a work-group of PIECES * 4 work-items a slice
-//   row_totals    1-D, a work-group of SEGMENT_LANES * 4 work-items a row
+//   row_totals    1-D, a work-group of SEGMENT_LANES work-items a row
 //
 // Defines:   those of pixel_rules.cl, and
-//            GROUP_FRAMES  at most 32, a multiple of LANE_FRAMES; what lies at places that the batch does not fill is
-//                          summed, too, and never looked at
+//            GROUP_FRAMES  at most 32, even, a multiple of LANE_FRAMES; what lies at places that the batch does not fill
+//                          is summed, too, and never looked at
 //            LANE_FRAMES   so many that their counts fill 4, 8 or 16 bytes
 //            SINGLE        1: sums in float32, for counts, which are not negative and so do not cancel; 0: float64
 //            VARIANCE      0 no errors, 1 of a given image, 2 max(x, 1) of the raw counts
@@ -19,9 +19,9 @@
 //            SEGMENT_LANES a power of two
 // Oracle:    kernels/reference
 // Error:     SINGLE 0: as batch_product.cl. SINGLE 1: eight products at a time are summed in float32 by fused
-//            multiply-add, which errs by less than 8 x 2^-24, and these sums in float64; squares of weights, and counts
-//            beyond 2^24, are rounded before, which adds one more 2^-24 each. The order of summation depends on the
-//            matrix alone.
+//            multiply-add, and these sums of a piece, too, which errs by less than (8 + steps / 2) x 2^-24 (a piece has
+//            some 8 steps); pieces, segments and so on in float64. Squares of weights, and counts beyond 2^24, are
+//            rounded before, which adds one more 2^-24 each. The order of summation depends on the matrix alone.
 
 #define LANES (GROUP_FRAMES / LANE_FRAMES)
 #define ITEMS (PIECES * LANES)
@@ -35,10 +35,25 @@
 #else
 #define LANE_VECTOR uint
 #endif
+// Work-items that bring in a run, each a vector of its pixels in two frames; runs that they bring in at a time; and how
+// many times that makes a tile.
+#define RUN_ITEMS (GROUP_FRAMES / 2 * RUN_VECTORS)
+#define ROUND_RUNS (ITEMS / RUN_ITEMS)
+#define ROUNDS (TILE_RUNS / ROUND_RUNS)
+#define PASTE(left, right) left##right
+#define VECTOR_OF_TWO(type) PASTE(type, 2)
+#define PIXEL2 VECTOR_OF_TWO(PIXEL)
 // Quantities that are summed of the bad pixels alone.
 #define REMOVED (VARIANCE == 1 ? 3 : 2)
 // Quantities that are summed of all pixels.
 #define SUMS (VARIANCE == 2 ? 2 : 1)
+// Sums of a piece in local memory; one place is left free, so that those of neighbouring pieces lie in different banks.
+#define COLUMNS (SUMS * GROUP_FRAMES)
+#define PIECE_STRIDE (COLUMNS + 1)
+// The tile's counts, afterwards the pieces' sums.
+#define TILE_BYTES (TILE_PIXELS * GROUP_FRAMES * PIXEL_BYTES)
+#define PIECES_BYTES (PIECES * PIECE_STRIDE * 8)
+#define MEMORY_BYTES (TILE_BYTES > PIECES_BYTES ? TILE_BYTES : PIECES_BYTES)
 
 // A pixel's place in local memory, in groups of frames. Pixels of one vector would lie in few banks when several
 // work-items bring in theirs; the matrix holds places, so that sums have nothing to work out.
@@ -116,22 +131,25 @@ __kernel void side_by_side(uint first_frame, uint stride, uint tiles, double dum
 }
 
 // Sums the pieces of each segment of a slice, in order, and stores them.
-// pieces    [PIECES, columns] the sums of all pieces, in local memory; `columns` divides the size of the work-group
+// pieces    [PIECES, columns] the sums of all pieces, in local memory, those of a piece `piece_stride` behind those of
+//           the one before; `columns` divides the size of the work-group
 // segments  [count] x first piece | pieces << 16, y the segment's place in `sums`
 // sums      [segments of the matrix, stride], for columns of which this work-item has `column`
-void store_segments(__local const double* pieces, uint columns, __local const uint2* segments, uint count,
-                    __global double* sums, uint stride) {
+void store_segments(__local const double* pieces, uint piece_stride, uint columns, __local const uint2* segments,
+                    uint count, __global double* sums, uint stride) {
   const uint rows = (uint)get_local_size(0) / columns;
+  const uint column = (uint)get_local_id(0) % columns;
   // All work-items go round alike: PoCL 3.1 lets those in that would leave at once.
   for (uint done = 0; done < count; done += rows) {
     const uint number = done + (uint)get_local_id(0) / columns;
     if (number >= count) continue;
     const uint2 segment = segments[number];
-    const uint column = (uint)get_local_id(0) % columns;
-    const uint first = segment.x & 0xFFFFu;
-    const uint end = first + (segment.x >> 16);
-    double sum = pieces[first * columns + column];
-    for (uint piece = first + 1; piece < end; ++piece) sum += pieces[piece * columns + column];
+    __local const double* piece = pieces + (segment.x & 0xFFFFu) * piece_stride + column;
+    double sum = *piece;
+    for (uint left = (segment.x >> 16) - 1; left > 0; --left) {
+      piece += piece_stride;
+      sum += *piece;
+    }
     sums[(size_t)segment.y * stride + column] = sum;
   }
 }
@@ -190,11 +208,11 @@ void add_step(bool checked, Step step, __local const LANE_VECTOR* tile, __global
 // signal, variance  [LANE_FRAMES], overwritten
 void sum_piece(bool checked, uint steps, Step first, Step second, __global const float4* weights,
                __global const ushort4* places, __local const LANE_VECTOR* tile, __global const uint* runs,
-               __global const float* dark, double dummy, double delta_dummy, double* signal, double* variance) {
+               __global const float* dark, double dummy, double delta_dummy, Sum* signal, Sum* variance) {
 #pragma unroll
   for (uint frame = 0; frame < LANE_FRAMES; ++frame) {
-    signal[frame] = 0.0;
-    variance[frame] = 0.0;
+    signal[frame] = 0;
+    variance[frame] = 0;
   }
   for (uint done = 0; done < steps; done += 2) {
 #if SINGLE
@@ -202,8 +220,8 @@ void sum_piece(bool checked, uint steps, Step first, Step second, __global const
     float variance_part[LANE_FRAMES];
 #pragma unroll
     for (uint frame = 0; frame < LANE_FRAMES; ++frame) {
-      signal_part[frame] = 0.0f;
-      variance_part[frame] = 0.0f;
+      signal_part[frame] = 0;
+      variance_part[frame] = 0;
     }
 #else
     double* const signal_part = signal;
@@ -243,7 +261,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void tile_sums(
     __global const uint4* runs, __global const uint* bad_frames, __global double* sums, __global double* removed_sums,
     __global uint* has_removed) {
   // The tile's counts, [TILE_PIXELS, GROUP_FRAMES] by PLACE; afterwards the pieces' sums.
-  __local double4 memory[TILE_PIXELS * GROUP_FRAMES * PIXEL_BYTES / 32];
+  __local double2 memory[MEMORY_BYTES / 16 + 1];
   __local uint2 own_segments[PIECES];
   __local double removed[ITEMS];
   __local LANE_VECTOR* tile = (__local LANE_VECTOR*)memory;
@@ -252,29 +270,40 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void tile_sums(
   const uint lane = item % LANES;
   const uint piece = item / LANES;
   const uint group = (uint)get_group_id(0) % groups;
-  const size_t slice_number = get_group_id(0) / groups;
-  __global const uint* own_runs = slice_runs + slice_number * TILE_RUNS;
+  const uint slice_number = (uint)get_group_id(0) / groups;
+  __global const uint* own_runs = slice_runs + (size_t)slice_number * TILE_RUNS;
   const size_t first_step = slice_steps[slice_number] * PIECES;
   const uint4 slice = slices[slice_number];
 
-  // A work-item brings in a vector of pixels of all frames of a lane, and turns it round.
-  __global const uint4* group_runs = runs + (size_t)group * frame_runs * GROUP_FRAMES * RUN_VECTORS;
-  for (uint unit = item; unit < TILE_RUNS * RUN_VECTORS * LANES; unit += ITEMS) {
-    const uint part = unit % RUN_VECTORS;
-    const uint unit_lane = unit / RUN_VECTORS % LANES;
-    const uint run = unit / (RUN_VECTORS * LANES);
-    __global const uint4* from =
-        group_runs + ((size_t)own_runs[run] * GROUP_FRAMES + unit_lane * LANE_FRAMES) * RUN_VECTORS + part;
-    Pixels values[LANE_FRAMES];
+  // Neighbours bring in neighbouring vectors of two frames' pixels, all of them on their way at once, and write the
+  // counts of both together. A vector begins at a multiple of 4 places, of which PLACE exchanges every four in an order
+  // that is the work-item's own.
+  {
+    const uint part = item % RUN_VECTORS;
+    const uint two = item % RUN_ITEMS / RUN_VECTORS;
+    const uint own_run = item / RUN_ITEMS;
+    const uint slot = own_run * RUN + part * VECTOR_PIXELS;
+    __global const uint4* from = runs + ((size_t)group * frame_runs * GROUP_FRAMES + two * 2) * RUN_VECTORS + part;
+    Pixels even[ROUNDS];
+    Pixels odd[ROUNDS];
 #pragma unroll
-    for (uint frame = 0; frame < LANE_FRAMES; ++frame) values[frame].vector = from[frame * RUN_VECTORS];
+    for (uint round = 0; round < ROUNDS; ++round) {
+      const size_t run = (size_t)own_runs[own_run + round * ROUND_RUNS] * (GROUP_FRAMES * RUN_VECTORS);
+      even[round].vector = from[run];
+      odd[round].vector = from[run + RUN_VECTORS];
+    }
+    __local PIXEL2* to[4];
 #pragma unroll
-    for (uint pixel = 0; pixel < VECTOR_PIXELS; ++pixel) {
-      Counts counts;
+    for (uint place = 0; place < 4; ++place) {
+      to[place] = (__local PIXEL2*)memory + (slot + (place ^ (slot / 8 & 3))) * (GROUP_FRAMES / 2) + two;
+    }
 #pragma unroll
-      for (uint frame = 0; frame < LANE_FRAMES; ++frame) counts.of[frame] = values[frame].of[pixel];
-      const uint slot = run * RUN + part * VECTOR_PIXELS + pixel;
-      tile[PLACE(slot) * LANES + unit_lane] = counts.vector;
+    for (uint round = 0; round < ROUNDS; ++round) {
+#pragma unroll
+      for (uint pixel = 0; pixel < VECTOR_PIXELS; ++pixel) {
+        to[(pixel ^ pixel / 8) % 4][(round * (ROUND_RUNS * RUN) + pixel / 4 * 4) * (GROUP_FRAMES / 2)] =
+            (PIXEL2)(even[round].of[pixel], odd[round].of[pixel]);
+      }
     }
   }
   __global const float4* piece_weights = weights + first_step + piece;
@@ -319,7 +348,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void tile_sums(
       removed[item] = sum;
       barrier(CLK_LOCAL_MEM_FENCE);
       for (uint place = 0; place < LANES && quantity + place < REMOVED; ++place) {
-        store_segments(removed + place * PIECES, 1, own_segments, segments,
+        store_segments(removed + place * PIECES, 1, 1, own_segments, segments,
                        removed_sums + ((size_t)(quantity + place) * groups + group) * all_segments * GROUP_FRAMES +
                            frame,
                        GROUP_FRAMES);
@@ -327,8 +356,8 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void tile_sums(
     }
   }
 
-  double signal[LANE_FRAMES];
-  double variance[LANE_FRAMES];
+  Sum signal[LANE_FRAMES];
+  Sum variance[LANE_FRAMES];
   if (bad == 0) {
     sum_piece(false, steps, first, second, piece_weights, piece_places, tile + lane, own_runs, dark, dummy,
               delta_dummy, signal, variance);
@@ -337,7 +366,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void tile_sums(
               signal, variance);
   }
   barrier(CLK_LOCAL_MEM_FENCE);
-  __local double* own_pieces = pieces + piece * (SUMS * GROUP_FRAMES) + lane * LANE_FRAMES;
+  __local double* own_pieces = pieces + piece * PIECE_STRIDE + lane * LANE_FRAMES;
 #pragma unroll
   for (uint frame = 0; frame < LANE_FRAMES; ++frame) {
     own_pieces[frame] = signal[frame];
@@ -346,21 +375,23 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void tile_sums(
 #endif
   }
   barrier(CLK_LOCAL_MEM_FENCE);
-  store_segments(pieces, SUMS * GROUP_FRAMES, own_segments, segments,
-                 sums + (size_t)group * all_segments * (SUMS * GROUP_FRAMES), SUMS * GROUP_FRAMES);
+  store_segments(pieces, PIECE_STRIDE, COLUMNS, own_segments, segments, sums + (size_t)group * all_segments * COLUMNS,
+                 COLUMNS);
 }
 
-// The sum over the segment lanes, a balanced tree, in every work-item of the column. Collective.
-double sum_segment_lanes(__local double* partial, uint columns, double value) {
+// The sums over the segment lanes, a balanced tree; right in the first of them. Collective.
+// partial  [SEGMENT_LANES, columns] in local memory
+double4 sum_segment_lanes(__local double4* partial, uint columns, double4 value) {
   const uint item = (uint)get_local_id(0);
-  barrier(CLK_LOCAL_MEM_FENCE);
   partial[item] = value;
   for (uint half_ = SEGMENT_LANES / 2; half_ > 0; half_ /= 2) {
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (item < half_ * columns) partial[item] += partial[item + half_ * columns];
+    if (item < half_ * columns) {
+      value += partial[item + half_ * columns];
+      partial[item] = value;
+    }
   }
-  barrier(CLK_LOCAL_MEM_FENCE);
-  return partial[item % columns];
+  return value;
 }
 
 // row_segments  [rows + 1] first segment of each row
@@ -372,7 +403,7 @@ __kernel __attribute__((reqd_work_group_size(SEGMENT_LANES * GROUP_FRAMES, 1, 1)
     uint frames, uint rows, uint all_segments, __global const uint* row_segments, __global const double4* totals,
     __global const double* sums, __global const double* removed_sums, __global const uint* has_removed,
     __global const double* monitor, __global float* intensity, __global float* sem, __global float* std) {
-  __local double partial[SEGMENT_LANES * GROUP_FRAMES];
+  __local double4 partial[SEGMENT_LANES * GROUP_FRAMES];
   const size_t row = get_group_id(0);
   const size_t group = get_group_id(1);
   const size_t groups = get_num_groups(1);
@@ -385,7 +416,7 @@ __kernel __attribute__((reqd_work_group_size(SEGMENT_LANES * GROUP_FRAMES, 1, 1)
   double removed_square = 0.0;
   for (uint segment = row_segments[row] + segment_lane; segment < row_segments[row + 1]; segment += SEGMENT_LANES) {
     const size_t at = (group * all_segments + segment) * GROUP_FRAMES + place;
-    __global const double* own = sums + (group * all_segments + segment) * (SUMS * GROUP_FRAMES) + place;
+    __global const double* own = sums + (group * all_segments + segment) * COLUMNS + place;
     signal += own[0];
 #if VARIANCE == 2
     variance += own[GROUP_FRAMES];
@@ -399,14 +430,12 @@ __kernel __attribute__((reqd_work_group_size(SEGMENT_LANES * GROUP_FRAMES, 1, 1)
     }
   }
   const double4 total = totals[row];
-  const double net = sum_segment_lanes(partial, GROUP_FRAMES, signal) - total.y;
-  const double norm = total.x - sum_segment_lanes(partial, GROUP_FRAMES, removed);
-#if VARIANCE
-  const double square = total.z - sum_segment_lanes(partial, GROUP_FRAMES, removed_square);
-  variance = sum_segment_lanes(partial, GROUP_FRAMES, variance);
-#else
-  const double square = 1.0;
-#endif
+  const double4 sum =
+      sum_segment_lanes(partial, GROUP_FRAMES, (double4)(signal, removed, removed_square, variance));
+  const double net = sum.x - total.y;
+  const double norm = total.x - sum.y;
+  const double square = total.z - sum.z;
+  variance = sum.w;
 #if VARIANCE == 1
   variance = total.w - variance;
 #endif
@@ -454,20 +483,19 @@ __kernel __attribute__((reqd_work_group_size(PIECES * 4, 1, 1))) void tile_total
   }
   pieces[item] = sum;
   barrier(CLK_LOCAL_MEM_FENCE);
-  store_segments(pieces, 4, own_segments, slice.z, sums, 4);
+  store_segments(pieces, 4, 4, own_segments, slice.z, sums, 4);
 }
 
 // totals  [rows] x normalisation, y dark, z square, w variance; overwritten
-__kernel __attribute__((reqd_work_group_size(SEGMENT_LANES * 4, 1, 1))) void row_totals(
-    __global const uint* row_segments, __global const double* sums, __global double* totals) {
-  __local double partial[SEGMENT_LANES * 4];
+__kernel __attribute__((reqd_work_group_size(SEGMENT_LANES, 1, 1))) void row_totals(
+    __global const uint* row_segments, __global const double4* sums, __global double4* totals) {
+  __local double4 partial[SEGMENT_LANES];
   const size_t row = get_group_id(0);
-  const uint quantity = (uint)get_local_id(0) % 4;
-  const uint segment_lane = (uint)get_local_id(0) / 4;
-  double sum = 0.0;
+  const uint segment_lane = (uint)get_local_id(0);
+  double4 sum = 0.0;
   for (uint segment = row_segments[row] + segment_lane; segment < row_segments[row + 1]; segment += SEGMENT_LANES) {
-    sum += sums[(size_t)segment * 4 + quantity];
+    sum += sums[segment];
   }
-  sum = sum_segment_lanes(partial, 4, sum);
-  if (segment_lane == 0) totals[row * 4 + quantity] = sum;
+  sum = sum_segment_lanes(partial, 1, sum);
+  if (segment_lane == 0) totals[row] = sum;
 }
