@@ -20,18 +20,20 @@ void add_singles(const PairMatrix::Tile& tile, std::size_t first_pixel, std::siz
     if (index + 8 < singles.size()) __builtin_prefetch(tile.weights + singles[index + 8].pixel);
     const SinglePixel single = singles[index];
     singles[with_variance] = single;
-    with_variance += static_cast<std::size_t>(static_cast<int>(single.bad) | static_cast<int>(single.count > 1.0));
+    const bool bad = single.bad != 0;
+    const auto count = static_cast<double>(std::int64_t{single.count});
+    with_variance += static_cast<std::size_t>(static_cast<int>(bad) | static_cast<int>(single.count > 1));
     const PixelWeights& weights = tile.weights[single.pixel];
-    if (!single.bad && weights.more == 0) {  // the usual case: a weight of 0 adds 0 and needs no branch
+    if (!bad && weights.more == 0) {  // the usual case: a weight of 0 adds 0 and needs no branch
       double* place = lane_sums + std::size_t{weights.bin} * bin_stride;
-      place[0] += weights.first * single.count;
-      place[bin_stride] += weights.second * single.count;
+      place[0] += weights.first * count;
+      place[bin_stride] += weights.second * count;
       continue;
     }
     const std::size_t pixel = first_pixel + single.pixel;
     tile.for_each_weight(single.pixel, [&](std::size_t bin, float weight) {
-      if (!single.bad) {
-        lane_sums[bin * bin_stride] += weight * single.count;
+      if (!bad) {
+        lane_sums[bin * bin_stride] += weight * count;
         return;
       }
       const double share = static_cast<double>(weight) * corrections.normalisation[pixel];
@@ -42,7 +44,7 @@ void add_singles(const PairMatrix::Tile& tile, std::size_t first_pixel, std::siz
   if (corrections.moments != PairMoments::poisson) return;
   for (const SinglePixel& single : singles.first(with_variance)) {
     // The product took the pixel for a 0, which has a variance of 1.
-    const double more = single.bad ? -1.0 : single.count - 1.0;
+    const double more = single.bad != 0 ? -1.0 : static_cast<double>(single.count - 1);
     tile.for_each_weight(single.pixel, [&](std::size_t bin, float weight) {
       const double product_variance = weight * weight;
       lane_sums[bin * bin_stride + lane_count] += product_variance * more;
@@ -100,9 +102,9 @@ void CountsProduct::add(std::span<FrameLane> lanes, std::size_t tile, std::size_
     const std::size_t first_pixel = tile * pair_tile_pixels;
     const std::size_t pixels = std::min(pair_tile_pixels, used.size() - first_pixel);
     for (auto& singles : scratch.singles_) singles.clear();
-    // Counts lie as bytes in the tile up to the first piece with larger ones.
+    // Counts lie as bytes in the upper half of the tile up to the first piece with larger ones.
     std::uint16_t* words = scratch.tile_.data();
-    auto* bytes = reinterpret_cast<std::uint8_t*>(words);
+    auto* bytes = reinterpret_cast<std::uint8_t*>(words) + pair_tile_pixels * lane_count;
     bool as_bytes = true;
     std::size_t filled = 0;  // pixels up to which the tile was written
     const auto fill_with_zeros = [&](std::size_t end) {
@@ -128,8 +130,7 @@ void CountsProduct::add(std::span<FrameLane> lanes, std::size_t tile, std::size_
       // Pieces without a count are written only when another one has some.
       if (!any_bytes && !any_words) continue;
       if (any_words && as_bytes) {
-        // From the end, since they grow in place.
-        for (std::size_t index = filled * lane_count; index-- > 0;) words[index] = bytes[index];
+        widen(bytes, filled * lane_count, words);
         as_bytes = false;
       }
       fill_with_zeros(done);
@@ -145,7 +146,7 @@ void CountsProduct::add(std::span<FrameLane> lanes, std::size_t tile, std::size_
           from[lane] = pieces[lane].words != nullptr ? pieces[lane].words : zeros;
           if (pieces[lane].bytes == nullptr) continue;
           std::uint16_t* own = scratch.pieces_.data() + lane * piece_stride;
-          std::copy_n(pieces[lane].bytes, count, own);
+          widen(pieces[lane].bytes, count, own);
           from[lane] = own;
         }
         interleave(path, from, count, words + done * lane_count);

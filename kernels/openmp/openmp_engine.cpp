@@ -224,10 +224,11 @@ class OpenmpEngine final : public Engine {
     const auto first_tile = [&](std::size_t segment) { return counts_.tiles() * segment / segments; };
     ParallelErrors errors;
 
-    // With work for all threads a thread takes a group from its first tile to its last, and adds up the segments while
-    // they are in its cache. Otherwise segments of a group go to different threads; then somebody has to find out where
-    // they begin in each chunk.
-    const bool by_group = groups >= static_cast<std::size_t>(threads_);
+    // A thread takes a group from its first tile to its last, and adds up the segments while they are in its cache,
+    // where that leaves no other thread waiting for it at the end. Otherwise segments of a group go to different
+    // threads; then somebody has to find out where they begin in each chunk.
+    constexpr std::size_t groups_a_thread = 4;
+    const bool by_group = threads_ == 1 || groups >= groups_a_thread * static_cast<std::size_t>(threads_);
     count_sums_.resize(by_group ? groups : groups * segments);
     count_scratch_.resize(static_cast<std::size_t>(threads_));
     segment_sums_.resize(static_cast<std::size_t>(threads_));

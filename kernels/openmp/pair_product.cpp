@@ -1,5 +1,6 @@
 #include "kernels/openmp/pair_product.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -53,9 +54,11 @@ inline Lanes at_least_one(Lanes counts) {
 inline void square_weights(const float* weights, float* squares) {
   for (std::size_t slot = 0; slot < slots_per_group; ++slot) squares[slot] = weights[slot] * weights[slot];
 }
-inline void add_lanes(double* sums, const Lanes& lanes) {
-  for (std::size_t lane = 0; lane < lane_count; ++lane) sums[lane] += static_cast<double>(lanes.lane[lane]);
+inline void store_lanes(float* to, const Lanes& lanes) { std::copy_n(lanes.lane, lane_count, to); }
+inline void add_eight(double* sums, const float* values) {
+  for (std::size_t index = 0; index < 8; ++index) sums[index] += static_cast<double>(values[index]);
 }
+constexpr bool counts_ahead = false;
 #include "kernels/openmp/pair_product.inc"
 #undef ANNULUS_TARGET
 
@@ -97,89 +100,32 @@ ANNULUS_TARGET inline void square_weights(const float* weights, float* squares) 
   const __m256 all = _mm256_loadu_ps(weights);
   _mm256_store_ps(squares, _mm256_mul_ps(all, all));
 }
-ANNULUS_TARGET inline void add_lanes(double* sums, const Lanes& lanes) {
-#pragma GCC unroll 4
-  for (std::size_t quarter = 0; quarter < 4; ++quarter) {
-    const __m256 half = lanes.half[quarter / 2];
-    const __m128 four = quarter % 2 == 0 ? _mm256_castps256_ps128(half) : _mm256_extractf128_ps(half, 1);
-    _mm256_store_pd(sums + 4 * quarter, _mm256_add_pd(_mm256_load_pd(sums + 4 * quarter), _mm256_cvtps_pd(four)));
-  }
+ANNULUS_TARGET inline void store_lanes(float* to, const Lanes& lanes) {
+  _mm256_store_ps(to, lanes.half[0]);
+  _mm256_store_ps(to + 8, lanes.half[1]);
 }
+ANNULUS_TARGET inline void add_eight(double* sums, const float* values) {
+  _mm256_store_pd(sums, _mm256_add_pd(_mm256_load_pd(sums), _mm256_cvtps_pd(_mm_load_ps(values))));
+  _mm256_store_pd(sums + 4, _mm256_add_pd(_mm256_load_pd(sums + 4), _mm256_cvtps_pd(_mm_load_ps(values + 4))));
+}
+constexpr bool counts_ahead = false;
 #include "kernels/openmp/pair_product.inc"
 
-/// 8 x 8: in each 16-byte lane of the 8 vectors, element p of vector f goes to element f of vector p.
-ANNULUS_TARGET inline void transpose(__m256i (&v)[8]) {
-  for (int step = 0; step < 3; ++step) {
-    __m256i next[8];
-#pragma GCC unroll 4
-    for (std::size_t half = 0; half < 4; ++half) {
-      next[2 * half] = _mm256_unpacklo_epi16(v[half], v[half + 4]);
-      next[2 * half + 1] = _mm256_unpackhi_epi16(v[half], v[half + 4]);
-    }
-#pragma GCC unroll 8
-    for (std::size_t index = 0; index < 8; ++index) v[index] = next[index];
+#define ANNULUS_MM(operation) _mm256_##operation
+#define ANNULUS_SI(operation) _mm256_##operation##_si256
+using Vector = __m256i;
+ANNULUS_TARGET inline void store_lanes(void* out, std::size_t stride, const Vector (&v)[4]) {
+  auto* to = static_cast<std::byte*>(out);
+  for (std::size_t index = 0; index < 4; index += 2) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 16 * index),
+                        _mm256_permute2x128_si256(v[index], v[index + 1], 0x20));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + stride + 16 * index),
+                        _mm256_permute2x128_si256(v[index], v[index + 1], 0x31));
   }
 }
-
-ANNULUS_TARGET void interleave(const std::uint16_t* const (&frames)[lane_count], std::size_t pixels,
-                               std::uint16_t* out) {
-  std::size_t pixel = 0;
-  for (; pixel + 16 <= pixels; pixel += 16) {
-    __m256i low[8];
-    __m256i high[8];
-#pragma GCC unroll 8
-    for (std::size_t lane = 0; lane < 8; ++lane) {
-      low[lane] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(frames[lane] + pixel));
-      high[lane] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(frames[lane + 8] + pixel));
-    }
-    transpose(low);
-    transpose(high);
-#pragma GCC unroll 8
-    for (std::size_t index = 0; index < 8; ++index) {
-      auto* to = reinterpret_cast<__m256i*>(out + (pixel + index) * lane_count);
-      _mm256_store_si256(to, _mm256_permute2x128_si256(low[index], high[index], 0x20));
-      _mm256_store_si256(to + 8, _mm256_permute2x128_si256(low[index], high[index], 0x31));
-    }
-  }
-  for (; pixel < pixels; ++pixel) {
-    for (std::size_t lane = 0; lane < lane_count; ++lane) out[pixel * lane_count + lane] = frames[lane][pixel];
-  }
-}
-
-/// 16 x 16 bytes: in each 16-byte lane of the 16 vectors, byte p of vector f goes to byte f of vector p.
-ANNULUS_TARGET inline void transpose(__m256i (&v)[16]) {
-  for (int step = 0; step < 4; ++step) {
-    __m256i next[16];
-#pragma GCC unroll 8
-    for (std::size_t half = 0; half < 8; ++half) {
-      next[2 * half] = _mm256_unpacklo_epi8(v[half], v[half + 8]);
-      next[2 * half + 1] = _mm256_unpackhi_epi8(v[half], v[half + 8]);
-    }
-#pragma GCC unroll 16
-    for (std::size_t index = 0; index < 16; ++index) v[index] = next[index];
-  }
-}
-
-ANNULUS_TARGET void interleave(const std::uint8_t* const (&frames)[lane_count], std::size_t pixels, std::uint8_t* out) {
-  std::size_t pixel = 0;
-  for (; pixel + 32 <= pixels; pixel += 32) {
-    __m256i v[16];
-#pragma GCC unroll 16
-    for (std::size_t lane = 0; lane < 16; ++lane) {
-      v[lane] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(frames[lane] + pixel));
-    }
-    transpose(v);
-#pragma GCC unroll 8
-    for (std::size_t index = 0; index < 16; index += 2) {
-      auto* to = reinterpret_cast<__m256i*>(out + (pixel + index) * lane_count);
-      _mm256_store_si256(to, _mm256_permute2x128_si256(v[index], v[index + 1], 0x20));
-      _mm256_store_si256(to + 8, _mm256_permute2x128_si256(v[index], v[index + 1], 0x31));
-    }
-  }
-  for (; pixel < pixels; ++pixel) {
-    for (std::size_t lane = 0; lane < lane_count; ++lane) out[pixel * lane_count + lane] = frames[lane][pixel];
-  }
-}
+#include "kernels/openmp/interleave.inc"
+#undef ANNULUS_MM
+#undef ANNULUS_SI
 #undef ANNULUS_TARGET
 }  // namespace avx2
 
@@ -201,99 +147,30 @@ ANNULUS_TARGET inline void square_weights(const float* weights, float* squares) 
   const __m256 all = _mm256_loadu_ps(weights);
   _mm256_store_ps(squares, _mm256_mul_ps(all, all));
 }
-ANNULUS_TARGET inline void add_lanes(double* sums, Lanes lanes) {
-  // By way of memory, from where a half is widened as it is loaded: in registers it would be moved down first.
-  alignas(64) float all[lane_count];
-  _mm512_store_ps(all, lanes);
-  asm volatile("" : "+m"(all));
-  _mm512_store_pd(sums, _mm512_add_pd(_mm512_load_pd(sums), _mm512_cvtps_pd(_mm256_load_ps(all))));
-  _mm512_store_pd(sums + 8, _mm512_add_pd(_mm512_load_pd(sums + 8), _mm512_cvtps_pd(_mm256_load_ps(all + 8))));
+ANNULUS_TARGET inline void store_lanes(float* to, Lanes lanes) { _mm512_store_ps(to, lanes); }
+ANNULUS_TARGET inline void add_eight(double* sums, const float* values) {
+  _mm512_store_pd(sums, _mm512_add_pd(_mm512_load_pd(sums), _mm512_cvtps_pd(_mm256_load_ps(values))));
 }
+constexpr bool counts_ahead = true;
 #include "kernels/openmp/pair_product.inc"
 
-ANNULUS_TARGET inline void transpose(__m512i (&v)[8]) {
-  for (int step = 0; step < 3; ++step) {
-    __m512i next[8];
-#pragma GCC unroll 4
-    for (std::size_t half = 0; half < 4; ++half) {
-      next[2 * half] = _mm512_unpacklo_epi16(v[half], v[half + 4]);
-      next[2 * half + 1] = _mm512_unpackhi_epi16(v[half], v[half + 4]);
-    }
-#pragma GCC unroll 8
-    for (std::size_t index = 0; index < 8; ++index) v[index] = next[index];
-  }
+#define ANNULUS_MM(operation) _mm512_##operation
+#define ANNULUS_SI(operation) _mm512_##operation##_si512
+using Vector = __m512i;
+ANNULUS_TARGET inline void store_lanes(void* out, std::size_t stride, const Vector (&v)[4]) {
+  auto* to = static_cast<std::byte*>(out);
+  const Vector low01 = _mm512_shuffle_i64x2(v[0], v[1], 0x44);
+  const Vector high01 = _mm512_shuffle_i64x2(v[0], v[1], 0xee);
+  const Vector low23 = _mm512_shuffle_i64x2(v[2], v[3], 0x44);
+  const Vector high23 = _mm512_shuffle_i64x2(v[2], v[3], 0xee);
+  _mm512_storeu_si512(to, _mm512_shuffle_i64x2(low01, low23, 0x88));
+  _mm512_storeu_si512(to + stride, _mm512_shuffle_i64x2(low01, low23, 0xdd));
+  _mm512_storeu_si512(to + 2 * stride, _mm512_shuffle_i64x2(high01, high23, 0x88));
+  _mm512_storeu_si512(to + 3 * stride, _mm512_shuffle_i64x2(high01, high23, 0xdd));
 }
-
-ANNULUS_TARGET void interleave(const std::uint16_t* const (&frames)[lane_count], std::size_t pixels,
-                               std::uint16_t* out) {
-  // Lane l of vector p of the transposed ones holds pixel 8 l + p of eight frames.
-  const __m512i first_pixels = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0);
-  const __m512i last_pixels = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-  std::size_t pixel = 0;
-  for (; pixel + 32 <= pixels; pixel += 32) {
-    __m512i low[8];
-    __m512i high[8];
-#pragma GCC unroll 8
-    for (std::size_t lane = 0; lane < 8; ++lane) {
-      low[lane] = _mm512_loadu_si512(frames[lane] + pixel);
-      high[lane] = _mm512_loadu_si512(frames[lane + 8] + pixel);
-    }
-    transpose(low);
-    transpose(high);
-#pragma GCC unroll 8
-    for (std::size_t index = 0; index < 8; ++index) {
-      const __m512i first = _mm512_permutex2var_epi64(low[index], first_pixels, high[index]);
-      const __m512i last = _mm512_permutex2var_epi64(low[index], last_pixels, high[index]);
-      auto* to = reinterpret_cast<__m256i*>(out + (pixel + index) * lane_count);
-      _mm256_store_si256(to, _mm512_castsi512_si256(first));
-      _mm256_store_si256(to + 8, _mm512_maskz_extracti64x4_epi64(0xf, first, 1));
-      _mm256_store_si256(to + 16, _mm512_castsi512_si256(last));
-      _mm256_store_si256(to + 24, _mm512_maskz_extracti64x4_epi64(0xf, last, 1));
-    }
-  }
-  for (; pixel < pixels; ++pixel) {
-    for (std::size_t lane = 0; lane < lane_count; ++lane) out[pixel * lane_count + lane] = frames[lane][pixel];
-  }
-}
-
-ANNULUS_TARGET inline void transpose(__m512i (&v)[16]) {
-  for (int step = 0; step < 4; ++step) {
-    __m512i next[16];
-#pragma GCC unroll 8
-    for (std::size_t half = 0; half < 8; ++half) {
-      next[2 * half] = _mm512_unpacklo_epi8(v[half], v[half + 8]);
-      next[2 * half + 1] = _mm512_unpackhi_epi8(v[half], v[half + 8]);
-    }
-#pragma GCC unroll 16
-    for (std::size_t index = 0; index < 16; ++index) v[index] = next[index];
-  }
-}
-
-ANNULUS_TARGET void interleave(const std::uint8_t* const (&frames)[lane_count], std::size_t pixels, std::uint8_t* out) {
-  std::size_t pixel = 0;
-  for (; pixel + 64 <= pixels; pixel += 64) {
-    __m512i v[16];
-#pragma GCC unroll 16
-    for (std::size_t lane = 0; lane < 16; ++lane) v[lane] = _mm512_loadu_si512(frames[lane] + pixel);
-    transpose(v);
-    // Lane l of vector p holds pixel 16 l + p of all frames.
-#pragma GCC unroll 4
-    for (std::size_t index = 0; index < 16; index += 4) {
-      const __m512i low01 = _mm512_shuffle_i64x2(v[index], v[index + 1], 0x44);
-      const __m512i high01 = _mm512_shuffle_i64x2(v[index], v[index + 1], 0xee);
-      const __m512i low23 = _mm512_shuffle_i64x2(v[index + 2], v[index + 3], 0x44);
-      const __m512i high23 = _mm512_shuffle_i64x2(v[index + 2], v[index + 3], 0xee);
-      std::uint8_t* to = out + (pixel + index) * lane_count;
-      _mm512_store_si512(to, _mm512_shuffle_i64x2(low01, low23, 0x88));
-      _mm512_store_si512(to + 16 * lane_count, _mm512_shuffle_i64x2(low01, low23, 0xdd));
-      _mm512_store_si512(to + 32 * lane_count, _mm512_shuffle_i64x2(high01, high23, 0x88));
-      _mm512_store_si512(to + 48 * lane_count, _mm512_shuffle_i64x2(high01, high23, 0xdd));
-    }
-  }
-  for (; pixel < pixels; ++pixel) {
-    for (std::size_t lane = 0; lane < lane_count; ++lane) out[pixel * lane_count + lane] = frames[lane][pixel];
-  }
-}
+#include "kernels/openmp/interleave.inc"
+#undef ANNULUS_MM
+#undef ANNULUS_SI
 #undef ANNULUS_TARGET
 }  // namespace avx512
 
@@ -332,6 +209,21 @@ void multiply_counts(SimdPath path, const PairMatrix::Tile& tile, const Count* v
 }
 
 }  // namespace
+
+ANNULUS_FOR_EVERY_CPU void widen(const std::uint8_t* from, std::size_t count, std::uint16_t* to) {
+  // By parts that are read before they are written: the compiler, which sees that both may overlap, would go one by
+  // one.
+  typedef std::uint8_t Bytes __attribute__((vector_size(16)));
+  typedef std::uint16_t Words __attribute__((vector_size(32)));
+  std::size_t done = 0;
+  for (; done + sizeof(Bytes) <= count; done += sizeof(Bytes)) {
+    Bytes bytes;
+    std::memcpy(&bytes, from + done, sizeof bytes);
+    const Words words = __builtin_convertvector(bytes, Words);
+    std::memcpy(to + done, &words, sizeof words);
+  }
+  for (; done < count; ++done) to[done] = from[done];
+}
 
 void interleave(SimdPath path, const std::uint16_t* const (&frames)[lane_count], std::size_t pixels,
                 std::uint16_t* out) {

@@ -29,6 +29,9 @@ void interleave(SimdPath path, const std::uint16_t* const (&frames)[lane_count],
                 std::uint16_t* out);
 void interleave(SimdPath path, const std::uint8_t* const (&frames)[lane_count], std::size_t pixels, std::uint8_t* out);
 
+/// Turns bytes into uint16. Both may share their memory where `from` lies behind `to` by at least `count` bytes.
+void widen(const std::uint8_t* from, std::size_t count, std::uint16_t* to);
+
 /// Adds the product of a tile to `sums`, [bins + 1][bin_stride]; 64-byte alignment of `values` and `sums`.
 /// @param values  [pixels of the tile][lane_count]
 void multiply_pairs(SimdPath path, PairMoments moments, const PairMatrix::Tile& tile, const std::uint16_t* values,
