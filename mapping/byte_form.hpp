@@ -70,6 +70,9 @@ inline void write(ByteWriter& writer, const FrameRun& run) {
   writer.number(run.type);
   writer.number(run.state.has_value());
   writer.number(run.state.value_or(FileState()));
+  writer.number(run.encoding.compression);
+  writer.number(run.encoding.shuffle);
+  writer.number(run.encoding.block_bytes);
 }
 
 [[nodiscard]] inline FrameRun read_run(ByteReader& reader) {
@@ -83,6 +86,9 @@ inline void write(ByteWriter& writer, const FrameRun& run) {
   const bool known = reader.number<bool>();
   const auto state = reader.number<FileState>();
   if (known) run.state = state;
+  run.encoding.compression = reader.number<kernels::Compression>();
+  run.encoding.shuffle = reader.number<kernels::Shuffle>();
+  run.encoding.block_bytes = reader.number<std::uint64_t>();
   return run;
 }
 

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "base/errors.hpp"
-#include "kernels/bslz4.hpp"
 #include "mapping/hdf5_dataset_reader.hpp"
 #include "mapping/input_file.hpp"
 #include "mapping/tiff_frames.hpp"
@@ -56,8 +55,8 @@ struct FrameReader::Plan::Job {
   enum class Kind : std::uint8_t { nothing, bytes, tiff, held };
   Kind kind = Kind::nothing;
   FrameStatus status = FrameStatus::missing;
-  Storage storage = Storage::tiff;
   kernels::PixelType type = kernels::PixelType::u16;
+  kernels::Encoding encoding;
   std::shared_ptr<const FileDescriptor> descriptor;  ///< bytes
   std::uint64_t offset = 0;                          ///< bytes: in the file; tiff: the page's directory
   std::vector<std::byte> held;                       ///< held: what came through HDF5
@@ -122,7 +121,7 @@ struct FrameReader::Impl {
   void plan_hdf5(std::uint64_t index, Job& job) {
     hdf5::DatasetReader& reader = dataset(*job.run);
     const hdf5::DatasetReader::Place place = reader.locate(index);
-    job.storage = place.storage;
+    job.encoding = place.encoding;
     job.status = place.status;
     if (place.status != FrameStatus::ok) return;
     if (place.storage == Storage::hdf5) {
@@ -146,7 +145,6 @@ struct FrameReader::Impl {
     const FrameRun& run = list.runs[number];
     const std::uint64_t index = run.first + (frame - (ends[number] - run.frames));
     job.run = &run;
-    job.storage = run.storage;
     job.type = run.type;
     try {
       run.storage == Storage::tiff ? plan_tiff(index, job) : plan_hdf5(index, job);
@@ -228,7 +226,7 @@ void FrameReader::read(const Plan& plan, std::span<std::byte> memory, std::span<
     if (found != FrameStatus::ok) status[piece.job] = found;
   }
   for (std::size_t job = 0; job < jobs.size(); ++job) {
-    out[job] = {status[job], jobs[job].storage, jobs[job].type, {}};
+    out[job] = {status[job], jobs[job].type, jobs[job].encoding, {}};
     if (status[job] == FrameStatus::ok) out[job].bytes = memory.subspan(jobs[job].place, jobs[job].bytes);
   }
 }

@@ -39,10 +39,9 @@ enum class FrameStatus : std::uint8_t {
 /// How the bytes of a dataset are stored.
 enum class Storage : std::uint8_t {
   tiff,
-  contiguous,   ///< HDF5, raw bytes at a known offset
-  chunk_raw,    ///< HDF5, one frame a chunk, no filter
-  chunk_bslz4,  ///< HDF5, one frame a chunk, filter 32008 with LZ4 alone
-  hdf5,         ///< HDF5, anything else: through H5Dread
+  contiguous,  ///< HDF5, raw bytes at a known offset
+  chunk,       ///< HDF5, one frame a chunk, in an encoding that kernels::decode() takes
+  hdf5,        ///< HDF5, anything else: through H5Dread
 };
 
 /// What tells whether a file has changed.
@@ -62,6 +61,7 @@ struct FrameRun {
   std::uint64_t frames = 0;
   kernels::PixelType type = kernels::PixelType::u16;
   std::optional<FileState> state{};  ///< of `file` at the first look; absent when it is not there
+  kernels::Encoding encoding{};      ///< chunk: of its bytes, but for those that were stored without a filter
 };
 
 /// All frames of the input, in order.
@@ -123,15 +123,13 @@ void keep_first(FrameList& list, std::uint64_t frames);
 
 /// The bytes of one frame as they lie in the file: read by one thread, decoded by another.
 struct EncodedFrame {
-  FrameStatus status = FrameStatus::missing;  ///< ok = `bytes` holds the frame, encoded as `storage` says
-  Storage storage = Storage::tiff;
+  FrameStatus status = FrameStatus::missing;  ///< ok = `bytes` holds the frame
   kernels::PixelType type = kernels::PixelType::u16;
-  std::span<const std::byte> bytes;  ///< chunk_bslz4: the chunk; all others: decoded pixels, native byte order
+  kernels::Encoding encoding{};  ///< raw for what HDF5 or libtiff has decoded
+  std::span<const std::byte> bytes;
 
   /// As the engines take it.
-  [[nodiscard]] kernels::EncodedFrame view() const {
-    return {bytes, storage == Storage::chunk_bslz4 ? kernels::Encoding::bslz4 : kernels::Encoding::raw};
-  }
+  [[nodiscard]] kernels::EncodedFrame view() const { return {bytes, encoding}; }
 };
 
 /// Reads frames of a FrameList. One reader a process; it keeps the last few files open, never all.

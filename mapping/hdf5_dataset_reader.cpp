@@ -8,7 +8,7 @@
 #include <system_error>
 
 #include "base/errors.hpp"
-#include "mapping/hdf5_bslz4_filter.hpp"
+#include "mapping/hdf5_bitshuffle_filter.hpp"
 #include "mapping/hdf5_chunk_address.hpp"
 #include "mapping/hdf5_input.hpp"
 
@@ -18,14 +18,6 @@ namespace {
 
 // HDF5's own default is 1 MiB: any chunk of several frames would be decoded once for each of them.
 constexpr std::size_t max_chunk_cache_bytes = std::size_t{512} << 20;
-
-/// True when decoding ends with filter 32008, so that it must give whole chunks.
-[[nodiscard]] bool starts_with_bitshuffle(hid_t creation) {
-  if (H5Pget_nfilters(creation) < 1) return false;
-  unsigned flags = 0;
-  std::size_t count = 0;
-  return H5Pget_filter2(creation, 0, &flags, &count, nullptr, 0, nullptr, nullptr) == bitshuffle_filter;
-}
 
 }  // namespace
 
@@ -57,7 +49,8 @@ void DatasetReader::open(const FrameRun& run, std::uint32_t rows, std::uint32_t 
   if (H5Pget_layout(creation.get()) == H5D_CHUNKED) {
     chunk_.resize(description_.single ? 2 : 3);
     H5Pget_chunk(creation.get(), static_cast<int>(chunk_.size()), chunk_.data());
-    if (starts_with_bitshuffle(creation.get())) {
+    // Decoding ends with filter 32008, which must give whole chunks.
+    if (!description_.filters.empty() && description_.filters.front().id == bitshuffle_filter) {
       const auto type = own<Datatype>(H5Dget_type(dataset_.get()), "get a dataset's type");
       decoded_bytes_ = H5Tget_size(type.get());
       for (const hsize_t size : chunk_) decoded_bytes_ *= size;
@@ -116,20 +109,21 @@ DatasetReader::Place DatasetReader::locate(std::uint64_t frame) {
       place.offset = data_offset_ + frame * frame_bytes;
       place.bytes = frame_bytes;
       break;
-    case Storage::chunk_raw:
-    case Storage::chunk_bslz4:
+    case Storage::chunk:
       try {
         const std::array<hsize_t, 3> corner{description_.single ? 0 : frame, 0, 0};
         const auto chunk = locate_chunk(dataset_.get(), corner.data(), file_bytes());
         if (!chunk) return place;
-        if (chunk->filter_mask != 0) place.storage = Storage::chunk_raw;  // The filter was left out for this chunk.
+        // Filters may have been left out for this chunk: what is left of them is known, too.
+        place.encoding =
+            encoding_of(description_.filters, kernels::size_of(description_.type), chunk->filter_mask).value();
         place.offset = chunk->offset;
         place.bytes = chunk->bytes;
       } catch (const std::exception&) {
         place.status = FrameStatus::unreadable;
         return place;
       }
-      if (place.storage == Storage::chunk_raw && place.bytes != frame_bytes) {
+      if (place.encoding == kernels::Encoding::raw && place.bytes != frame_bytes) {
         place.status = FrameStatus::wrong_shape;
         return place;
       }

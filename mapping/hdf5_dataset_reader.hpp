@@ -25,10 +25,11 @@ class DatasetReader {
 
   [[nodiscard]] bool is_for(const FrameRun& run) const { return run.file == file_ && run.dataset == dataset_name_; }
 
-  /// Where a frame lies: `bytes` at `offset` of descriptor(), encoded as `storage` says.
+  /// Where a frame lies: `bytes` at `offset` of descriptor().
   struct Place {
     FrameStatus status = FrameStatus::unreadable;
     Storage storage = Storage::hdf5;  ///< hdf5: there is no such place, read() has it.
+    kernels::Encoding encoding;
     std::uint64_t offset = 0;
     std::uint64_t bytes = 0;
   };

@@ -13,7 +13,6 @@
 #include <utility>
 
 #include "base/errors.hpp"
-#include "mapping/hdf5_bslz4_filter.hpp"
 #include "mapping/hdf5_input.hpp"
 
 namespace annulus::mapping::hdf5 {
@@ -32,42 +31,6 @@ constexpr int max_group_depth = 16;
 
 [[nodiscard]] bool reads_as_it_lies(hid_t type, kernels::PixelType pixel) {
   return H5Tequal(type, native_type(pixel)) > 0;
-}
-
-/// Compression parameter of filter 32008; bitshuffle without compression has none.
-[[nodiscard]] unsigned bitshuffle_compression(const std::array<unsigned, 8>& values, std::size_t count) {
-  return count > 4 ? values[4] : bitshuffle_none;
-}
-
-struct Pipeline {
-  int filters = 0;
-  bool bslz4 = false;   ///< The only filter is 32008 with LZ4.
-  std::string missing;  ///< A filter that HDF5 has not; "" = all there.
-};
-
-[[nodiscard]] Pipeline pipeline_of(hid_t creation, std::size_t element_size) {
-  Pipeline pipeline;
-  pipeline.filters = H5Pget_nfilters(creation);
-  for (int number = 0; number < pipeline.filters; ++number) {
-    std::array<unsigned, 8> values{};
-    std::size_t count = values.size();
-    unsigned flags = 0;
-    std::array<char, 64> name{};
-    unsigned config = 0;
-    const H5Z_filter_t filter = H5Pget_filter2(creation, static_cast<unsigned>(number), &flags, &count, values.data(),
-                                               name.size() - 1, name.data(), &config);
-    bool there = false;
-    if (filter == bitshuffle_filter) {
-      const unsigned compression = bitshuffle_compression(values, count);
-      there = bitshuffle_readable(compression);
-      pipeline.bslz4 = pipeline.filters == 1 && compression == bitshuffle_lz4 && values[2] == element_size;
-    } else {
-      there = H5Zfilter_avail(filter) > 0;
-    }
-    if (!there) pipeline.missing = fmt::format("{} ({})", filter, name[0] == '\0' ? "no name" : name.data());
-  }
-  H5Eclear2(H5E_DEFAULT);
-  return pipeline;
 }
 
 [[nodiscard]] bool chunk_is_one_frame(hid_t creation, const DatasetDescription& description) {
@@ -464,16 +427,16 @@ DatasetDescription describe_dataset(hid_t dataset, const std::string& where) {
     description.storage = Storage::contiguous;
   }
   if (layout == H5D_CHUNKED) {
-    const Pipeline pipeline = pipeline_of(creation.get(), kernels::size_of(description.type));
-    if (!pipeline.missing.empty()) {
+    description.filters = filters_of(creation.get());
+    const auto encoding = encoding_of(description.filters, kernels::size_of(description.type));
+    if (encoding && as_it_lies && chunk_is_one_frame(creation.get(), description)) {
+      description.storage = Storage::chunk;
+      description.encoding = *encoding;
+    } else if (const std::string missing = missing_filter(description.filters); !missing.empty()) {
       throw InputError(
           fmt::format("{}: is compressed with filter {}, which HDF5 does not find here; put its plugin on "
                       "HDF5_PLUGIN_PATH",
-                      where, pipeline.missing));
-    }
-    if (as_it_lies && chunk_is_one_frame(creation.get(), description)) {
-      if (pipeline.filters == 0) description.storage = Storage::chunk_raw;
-      if (pipeline.bslz4) description.storage = Storage::chunk_bslz4;
+                      where, missing));
     }
   }
   return description;
@@ -540,6 +503,7 @@ std::vector<FoundRun> RunFinder::runs_of(hid_t dataset, const std::string& where
   const DatasetDescription description = describe_dataset(dataset, where);
   FoundRun whole;
   whole.run = {file_of(dataset), path_of(dataset), description.storage, 0, description.frames, description.type};
+  whole.run.encoding = description.encoding;
   whole.rows = description.rows;
   whole.columns = description.columns;
   std::vector<FoundRun> runs;

@@ -18,6 +18,7 @@
 #include "kernels/pixel_type.hpp"
 #include "mapping/frame_source.hpp"
 #include "mapping/hdf5.hpp"
+#include "mapping/hdf5_pipeline.hpp"
 
 namespace annulus::mapping::hdf5 {
 
@@ -30,10 +31,12 @@ struct DatasetDescription {
   bool is_virtual = false;
   kernels::PixelType type = kernels::PixelType::u16;
   Storage storage = Storage::hdf5;
+  std::vector<ChunkFilter> filters;  ///< Of its chunks.
+  kernels::Encoding encoding;        ///< Storage::chunk: what they amount to.
 };
 
-/// Throws InputError naming `where`: another number of dimensions, a type that is no pixel type, a filter that HDF5 has
-/// not. Registers filter 32008 when it is needed.
+/// Throws InputError naming `where`: another number of dimensions, a type that is no pixel type, a filter that neither
+/// we nor HDF5 have. Registers filter 32008 when it is needed.
 [[nodiscard]] DatasetDescription describe_dataset(hid_t dataset, const std::string& where);
 
 /// A part of a virtual dataset and where it comes from.

@@ -5,7 +5,8 @@
 
 namespace annulus::mapping {
 
-/// Turns off HDF5's printing to standard error: our messages say what failed.
+/// Turns off HDF5's printing to standard error, since our messages say what failed, and registers our filter 32008, so
+/// that masks and other images that nobody describes as frames are read without a plugin, too.
 void setup_hdf5();
 
 /// The version of the library that is linked: "1.10.8".

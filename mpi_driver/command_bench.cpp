@@ -210,7 +210,7 @@ class Bench {
   void prepare_scan() {
     folder_ = shared_folder();
     MapOptions map = options_.map;
-    map.fast = std::min<std::uint64_t>(map.compute.batch, options_.frames);  // a line is a batch
+    map.fast = std::min<std::uint64_t>(map.compute.batch.value_or(usual_batch), options_.frames);  // a line is a batch
     if (map.frames.empty()) {
       std::optional<simulation::Simulation> simulated;
       const simulation::SimulationSettings settings = simulated_scan(options_, map.fast);
@@ -264,7 +264,7 @@ class Bench {
       }
       if (chunks_.frames.empty()) throw InputError("a rank has no frame that can be read: fewer ranks, or more frames");
       for (const mapping::EncodedFrame& frame : chunks_.frames) {
-        all_compressed_ = all_compressed_ && frame.storage == mapping::Storage::chunk_bslz4;
+        all_compressed_ = all_compressed_ && frame.encoding == kernels::Encoding::bslz4;
       }
     });
     std::uint64_t mine[3] = {chunks_.frames.size(), chunks_.bytes, all_compressed_ ? 0U : 1U};
@@ -316,8 +316,8 @@ class Bench {
     add("read", ranks_ * threads_, [this] {
       mapping::FrameReader reader(experiment_.frames);  // new each time: opening files and finding chunks is part of it
       const auto [first, end] = share();
-      for (std::uint64_t begin = first; begin < end; begin += experiment_.compute.batch) {
-        const std::uint64_t count = std::min<std::uint64_t>(experiment_.compute.batch, end - begin);
+      for (std::uint64_t begin = first; begin < end; begin += experiment_.batch) {
+        const std::uint64_t count = std::min<std::uint64_t>(experiment_.batch, end - begin);
         reader.fetch(begin, std::span(read_).subspan(begin - first, count), read_memory_, threads_);
       }
     });
@@ -397,7 +397,7 @@ class Bench {
     std::vector<std::size_t> waiting(slots, 0);  // frames on their way in each slot
     std::vector<kernels::EncodedFrame> views;
     std::vector<kernels::DecodeStatus> status;
-    const std::vector<double> monitor(experiment_.compute.batch, 1.0);
+    const std::vector<double> monitor(experiment_.batch, 1.0);
     const auto collect = [&](std::size_t slot) {
       if (waiting[slot] == 0) return;
       status.resize(waiting[slot]);
@@ -406,9 +406,9 @@ class Bench {
       for (const kernels::DecodeStatus each : status) expect_decoded(each);
     };
     std::size_t slot = 0;
-    for (std::size_t begin = 0; begin < chunks_.frames.size(); begin += experiment_.compute.batch) {
+    for (std::size_t begin = 0; begin < chunks_.frames.size(); begin += experiment_.batch) {
       collect(slot);
-      const std::size_t count = std::min<std::size_t>(experiment_.compute.batch, chunks_.frames.size() - begin);
+      const std::size_t count = std::min<std::size_t>(experiment_.batch, chunks_.frames.size() - begin);
       views.clear();
       for (std::size_t index = 0; index < count; ++index) views.push_back(chunks_.frames[begin + index].view());
       // A device takes them from its own memory on the host, where reading would have put them; a CPU from anywhere.
@@ -443,7 +443,7 @@ class Bench {
   /// Decoded frames in the host's memory times the matrix: one batch, again and again.
   void multiply(Contender& contender) {
     if (contender.resident.empty()) {  // in the first round, which is not counted
-      contender.resident_frames = std::min<std::size_t>(experiment_.compute.batch, chunks_.frames.size());
+      contender.resident_frames = std::min<std::size_t>(experiment_.batch, chunks_.frames.size());
       contender.resident.resize(contender.resident_frames * chunks_.frame_bytes());
       for (std::size_t frame = 0; frame < contender.resident_frames; ++frame) {
         expect_decoded(kernels::decode(
@@ -497,7 +497,7 @@ class Bench {
         options_.cold ? "page cache dropped as far as the system does" : "in page cache", settings.bins,
         settings.azimuthal_bins > 0 ? fmt::format(" x {} azimuths", settings.azimuthal_bins) : "",
         kernels::name_of(settings.splitting), kernels::name_of(settings.error_model), cpu_name(), ranks_,
-        ranks_ == 1 ? "" : "s", threads_, threads_ == 1 ? "" : "s", experiment_.compute.batch, options_.repeats);
+        ranks_ == 1 ? "" : "s", threads_, threads_ == 1 ? "" : "s", experiment_.batch, options_.repeats);
     text += fmt::format("{:<28}{:<11}{:>9}{:>10}{:>12}{:>17}{:>13}\n", "stage", "backend", "best s", "median s",
                         "frames/s", "ms a frame, core", "times floor");
     Json stages = Json::array();
@@ -553,7 +553,7 @@ class Bench {
                        {"run",
                         {{"ranks", ranks_},
                          {"threads", threads_},
-                         {"batch", experiment_.compute.batch},
+                         {"batch", experiment_.batch},
                          {"repeats", options_.repeats},
                          {"cache", options_.cold ? "cold" : "warm"}}},
                        {"stages", stages}};

@@ -225,7 +225,7 @@ class ImageIntegration {
       mapping::ImageFrames frames(url);
       check_shape(frames, url);
       for (std::uint64_t first = 0; first < frames.frames();) {
-        first += frames.read(first, options_.compute.batch, decoded_);
+        first += frames.read(first, options_.compute.batch.value_or(usual_batch), decoded_);
         result.problems.insert(result.problems.end(), decoded_.problems.begin(), decoded_.problems.end());
         integrate(url, frames.frames(), result.patterns);
         if (options_.kind != PatternOutput::hdf5_file) write(url, frames.frames(), result);

@@ -1,6 +1,7 @@
 #include "mpi_driver/compute_options.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -31,16 +32,15 @@ kernels::Backend automatic_backend() {
 
 }  // namespace
 
-std::uint32_t default_batch(kernels::Backend backend, std::uint64_t frame_bytes) {
-  constexpr std::uint32_t most = 32;
-  if (backend != kernels::Backend::opencl) return most;
-  // 8 frames of 4 megapixels of uint16. Measured on an H200 with 16 cores, frames/s at ratio 3: batches of 4 13,000, of
-  // 8 14,600 to 16,700, of 16 12,700 to 15,100, of 32 11,000 (what was read falls out of the cache before it is sent).
-  // Where frames are compressed better, larger ones are: ratio 5: 17,700, 19,600 (16), 17,000 (32); 20: 18,800 (8),
-  // 22,800 (32).
-  constexpr std::uint64_t batch_bytes = 72'000'000;
-  return static_cast<std::uint32_t>(
-      std::clamp<std::uint64_t>(batch_bytes / std::max<std::uint64_t>(frame_bytes, 1), 8, most));
+std::uint32_t default_batch(kernels::Backend backend, std::uint64_t encoded_bytes) {
+  if (backend != kernels::Backend::opencl) return usual_batch;
+  // Measured on an H200 with 16 cores, frames/s with frames of 4 megapixels of uint16 in batches of 8, 16 and 32: 3.0
+  // MB encoded: 14,600 to 17,100, 11,200 to 15,100, 11,000 (what was read falls out of the cache before it is sent);
+  // 1.8 MB: 17,700, 19,600, 17,000; 0.45 MB: 18,800, 21,500, 22,800. Groups of the product have 8 or 16 frames: powers
+  // of two leave none half empty.
+  constexpr std::uint64_t batch_bytes = 30'000'000;
+  const std::uint64_t fit = batch_bytes / std::max<std::uint64_t>(encoded_bytes, 1);
+  return static_cast<std::uint32_t>(std::bit_floor(std::clamp<std::uint64_t>(fit, 8, usual_batch)));
 }
 
 po::options_description compute_option_group() {
@@ -50,7 +50,8 @@ po::options_description compute_option_group() {
   add("backend", text()->default_value("auto"), "auto, reference, openmp, opencl");
   add("device", text(), "OpenCL device: PLATFORM:DEVICE or part of its name (default: by rank)");
   add("share-device", "several ranks of a node may take one GPU (otherwise refused: each would be slower)");
-  add("batch", text(), "frames that go through the matrix together (default: 32; OpenCL: 8 to 32, by their size)");
+  add("batch", text(),
+      "frames that go through the matrix together (default: 32; OpenCL: 8, 16 or 32, by their size in the file)");
   add("threads", text(), "threads of each rank (default: OMP_NUM_THREADS, or all cores)");
   add("matrix-cache", text(), "folder that keeps integration matrices for later runs; made when it is not there");
   return group;
@@ -69,7 +70,6 @@ ComputeSettings parse_compute_options(const po::variables_map& given, Problems& 
   }
   compute.share_device = given.count("share-device") > 0;
   if (given.count("batch") > 0) {
-    compute.batch_given = true;
     problems.collect(
         [&] { compute.batch = static_cast<std::uint32_t>(parse_count(text("batch"), "--batch", 1, 4096)); });
   }

@@ -12,21 +12,23 @@
 
 namespace annulus::driver {
 
+/// Frames that go through the matrix together where nothing speaks for fewer: two groups of 16.
+inline constexpr std::uint32_t usual_batch = 32;
+
 /// How a rank computes; does not change any result (other than the backend, within its bound).
 struct ComputeSettings {
   std::optional<kernels::Backend> backend;  ///< none = opencl on a GPU, else openmp
   std::string device;
   bool share_device = false;           ///< Several ranks of a node may take one GPU.
-  bool batch_given = false;            ///< The user has chosen the batch; else preparation does, see default_batch().
-  std::uint32_t batch = 32;            ///< frames that go through the matrix together
+  std::optional<std::uint32_t> batch;  ///< frames that go through the matrix together; none = default_batch()
   int threads = 0;                     ///< 0 = OpenMP's default
   std::filesystem::path matrix_cache;  ///< folder of matrices that were built before; "" = none
 };
 
-/// Frames that should go through the matrix together: 32, where they run on OpenCL at least 8 and no more than stay in
-/// the processor's last cache on their way from the reader to the device.
-/// @param frame_bytes  of a decoded frame
-[[nodiscard]] std::uint32_t default_batch(kernels::Backend backend, std::uint64_t frame_bytes);
+/// Frames that should go through the matrix together: usual_batch; on OpenCL 8, 16 or 32, no more than stay in the
+/// processor's last cache on their way from the reader to the device.
+/// @param encoded_bytes  of a frame as it lies in its file
+[[nodiscard]] std::uint32_t default_batch(kernels::Backend backend, std::uint64_t encoded_bytes);
 
 /// The group of options for a command's table; help texts included.
 [[nodiscard]] boost::program_options::options_description compute_option_group();

@@ -214,7 +214,7 @@ Json compute_json(const ComputeSettings& compute) {
   return {{"backend", compute.backend ? Json(static_cast<int>(*compute.backend)) : Json(nullptr)},
           {"device", compute.device},
           {"share_device", compute.share_device},
-          {"batch", compute.batch},
+          {"batch", compute.batch ? Json(*compute.batch) : Json(nullptr)},
           {"threads", compute.threads},
           {"matrix_cache", compute.matrix_cache.string()}};
 }
@@ -226,7 +226,7 @@ ComputeSettings compute_of(const Json& json) {
   }
   compute.device = json.at("device");
   compute.share_device = json.at("share_device");
-  compute.batch = json.at("batch");
+  compute.batch = optional_of<std::uint32_t>(json.at("batch"));
   compute.threads = json.at("threads");
   compute.matrix_cache = json.at("matrix_cache").get<std::string>();
   return compute;
@@ -247,7 +247,8 @@ std::vector<std::byte> serialise(const Experiment& experiment) {
                      {"blocks", binary(experiment.blocks)},
                      {"output", experiment.output.string()},
                      {"std", experiment.std},
-                     {"compute", compute_json(experiment.compute)}};
+                     {"compute", compute_json(experiment.compute)},
+                     {"batch", experiment.batch}};
   const std::vector<std::uint8_t> cbor = Json::to_cbor(json);
   std::vector<std::byte> bytes(cbor.size());
   std::memcpy(bytes.data(), cbor.data(), cbor.size());
@@ -271,6 +272,7 @@ Experiment deserialise_experiment(std::span<const std::byte> bytes) {
   experiment.std = json.at("std");
   experiment.output = json.at("output").get<std::string>();
   experiment.compute = compute_of(json.at("compute"));
+  experiment.batch = json.at("batch");
   return experiment;
 }
 

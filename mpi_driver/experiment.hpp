@@ -29,6 +29,8 @@ struct Experiment {
   std::filesystem::path output;
   bool std = false;  ///< The standard deviation is written too.
   ComputeSettings compute;
+  std::uint32_t batch =
+      usual_batch;  ///< frames that go through the matrix together: asked for, chosen, or as many as fit
 };
 
 /// A flat byte form, for the broadcast.

@@ -91,7 +91,7 @@ MemoryNeed memory_need(const Experiment& experiment, std::uint64_t entries) {
   const integrator::IntegrationPlan& plan = experiment.plan;
   const std::uint64_t pixels = pixels_of(plan);
   const std::uint64_t rows = rows_of(plan.settings);
-  const std::uint64_t batch = experiment.compute.batch;
+  const std::uint64_t batch = experiment.batch;
   const std::uint64_t kinds =
       1U + (plan.settings.error_model != kernels::ErrorModel::no ? 1U : 0U) + (experiment.std ? 1U : 0U);
 
@@ -176,9 +176,9 @@ std::string fit_batch(Experiment& experiment, std::uint64_t available_bytes) {
   entries = matrix_entries(experiment.plan);
   const std::uint64_t asked = memory_need(experiment, entries).total();
   if (asked <= available_bytes) return "";
-  const std::uint32_t batch = experiment.compute.batch;
-  while (experiment.compute.batch > 1 && memory_need(experiment, entries).total() > available_bytes) {
-    experiment.compute.batch = (experiment.compute.batch + 1) / 2;
+  const std::uint32_t batch = experiment.batch;
+  while (experiment.batch > 1 && memory_need(experiment, entries).total() > available_bytes) {
+    experiment.batch = (experiment.batch + 1) / 2;
   }
   const std::uint64_t least = memory_need(experiment, entries).total();
   if (least > available_bytes) {
@@ -189,7 +189,7 @@ std::string fit_batch(Experiment& experiment, std::uint64_t available_bytes) {
   }
   return fmt::format(
       "--batch {}: would need up to {} a rank of {}; batches of {} frames are taken, which change no result", batch,
-      gigabytes(asked), gigabytes(available_bytes), experiment.compute.batch);
+      gigabytes(asked), gigabytes(available_bytes), experiment.batch);
 }
 
 }  // namespace annulus::driver

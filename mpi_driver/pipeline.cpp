@@ -179,7 +179,7 @@ class Pipeline {
     const std::uint64_t points = claimed_->lines * experiment_.scan.fast;
     plan.block = *claimed_;
     plan.first = claimed_done_;
-    plan.points = std::min<std::uint64_t>(experiment_.compute.batch, points - claimed_done_);
+    plan.points = std::min<std::uint64_t>(experiment_.batch, points - claimed_done_);
     // A batch holds one pixel type.
     const std::int64_t frame = frame_of(plan.block, plan.first);
     for (std::uint64_t point = 1; point < plan.points; ++point) {

@@ -310,6 +310,21 @@ std::vector<LineBlock> blocks_of(const mapping::Scan& scan, const std::vector<st
   return blocks;
 }
 
+/// Bytes of a frame as it lies in its file, the mean of some all over the scan; of what is not there none are known.
+std::uint64_t encoded_bytes(const mapping::FrameList& list) {
+  constexpr std::uint64_t most_looked_at = 8;
+  mapping::FrameReader reader(list);
+  const std::uint64_t looked_at = std::min(list.frames(), most_looked_at);
+  std::uint64_t bytes = 0;
+  std::uint64_t found = 0;
+  for (std::uint64_t number = 0; number < looked_at; ++number) {
+    const std::uint64_t of_frame = reader.plan(number * list.frames() / looked_at, 1).bytes();
+    bytes += of_frame;
+    found += of_frame > 0 ? 1 : 0;
+  }
+  return found > 0 ? bytes / found : widest_pixel_bytes(list) * list.pixels();
+}
+
 }  // namespace
 
 Preparation prepare(const MapOptions& options, int ranks, int node_ranks, const std::string& command_line,
@@ -394,14 +409,14 @@ Preparation prepare(const MapOptions& options, int ranks, int node_ranks, const 
     preparation.points_done = static_cast<std::uint64_t>(
         std::count(status.begin(), status.end(), static_cast<std::uint8_t>(mapping::FrameStatus::ok)));
   }
-  if (!experiment.compute.batch_given) {
-    experiment.compute.batch = default_batch(backend_for(experiment.compute), widest_pixel_bytes(list) * list.pixels());
-  }
-  experiment.blocks = blocks_of(scan, status, experiment.compute.batch, ranks);
+  preparation.encoded_bytes = encoded_bytes(list);
+  experiment.batch =
+      experiment.compute.batch.value_or(default_batch(backend_for(experiment.compute), preparation.encoded_bytes));
+  experiment.blocks = blocks_of(scan, status, experiment.batch, ranks);
   const std::string warning = fit_batch(experiment, memory_available_bytes() / static_cast<std::uint64_t>(node_ranks));
   if (!warning.empty()) {
     preparation.warnings.push_back(warning);
-    experiment.blocks = blocks_of(scan, status, experiment.compute.batch, ranks);
+    experiment.blocks = blocks_of(scan, status, experiment.batch, ranks);
   }
   return preparation;
 }
@@ -415,12 +430,13 @@ std::string describe(const Preparation& preparation, int ranks) {
   std::map<std::string, std::uint64_t> storages;
   for (const mapping::FrameRun& run : experiment.frames.runs) {
     widest = std::max(widest, kernels::size_of(run.type));
-    const char* storage = "HDF5 (through the library)";
+    std::string storage = "HDF5 (through the library)";
     switch (run.storage) {
       case mapping::Storage::tiff: storage = "TIFF"; break;
       case mapping::Storage::contiguous: storage = "HDF5, contiguous"; break;
-      case mapping::Storage::chunk_raw: storage = "HDF5, one uncompressed frame a chunk"; break;
-      case mapping::Storage::chunk_bslz4: storage = "HDF5, one bslz4 frame a chunk"; break;
+      case mapping::Storage::chunk:
+        storage = fmt::format("HDF5, one frame a chunk, {}", kernels::name_of(run.encoding));
+        break;
       case mapping::Storage::hdf5: break;
     }
     storages[fmt::format("{} {}", kernels::name_of(run.type), storage)] += run.frames;
@@ -432,8 +448,9 @@ std::string describe(const Preparation& preparation, int ranks) {
   const double kinds = 1.0 + (preparation.description.errors ? 1.0 : 0.0) + (experiment.std ? 1.0 : 0.0);
   const double volume = static_cast<double>(scan.points()) * rows * 4.0 * kinds;
   std::string text;
-  text += fmt::format("frames    {} in {} input{}{}\n", experiment.frames.frames(), experiment.frames.inputs.size(),
-                      experiment.frames.inputs.size() == 1 ? "" : "s", storage_text);
+  text += fmt::format("frames    {} in {} input{}, {:.2f} MB each{}\n", experiment.frames.frames(),
+                      experiment.frames.inputs.size(), experiment.frames.inputs.size() == 1 ? "" : "s",
+                      static_cast<double>(preparation.encoded_bytes) / megabyte, storage_text);
   text += fmt::format("grid      {} {} x {} {}{}, offset {}\n", scan.slow, scan.slow_axis.name, scan.fast,
                       scan.fast_axis.name, scan.zigzag ? ", zigzag" : "", scan.offset);
   text += describe_plan(experiment.plan);
@@ -445,8 +462,8 @@ std::string describe(const Preparation& preparation, int ranks) {
       "frames "
       "{:.0f}, results {:.0f}, lists of the scan {:.0f}, program {:.0f}; {} rank{}\n",
       megabytes(need.total()), static_cast<double>(entries) / 1e6, megabytes(need.matrix), megabytes(need.images),
-      experiment.compute.batch, megabytes(need.batches), megabytes(need.results), megabytes(need.scan),
-      megabytes(need.process), ranks, ranks == 1 ? "" : "s");
+      experiment.batch, megabytes(need.batches), megabytes(need.results), megabytes(need.scan), megabytes(need.process),
+      ranks, ranks == 1 ? "" : "s");
   text += fmt::format("output    {}: {:.1f} MB\n", experiment.output.string(), volume / megabyte);
   if (preparation.points_done > 0) {
     text += fmt::format("resumed   {} of {} points are done\n", preparation.points_done, scan.points());

@@ -18,7 +18,7 @@
 #include "integrator/corrections.hpp"
 #include "integrator/units.hpp"
 #include "kernels/bslz4.hpp"
-#include "mapping/hdf5_bslz4_filter.hpp"
+#include "mapping/hdf5_bitshuffle_filter.hpp"
 #include "simulation/files.hpp"
 #include "simulation/noise.hpp"
 #include "simulation/phantom.hpp"
@@ -244,7 +244,7 @@ void corrupt_chunk(std::vector<std::byte>& chunk) {
 /// Creation properties of a frame dataset: one frame a chunk, filter bitshuffle with LZ4, space only for what is
 /// written.
 [[nodiscard]] hdf5::PropertyList frame_dataset_properties(const std::array<hsize_t, 3>& chunk) {
-  hdf5::register_bslz4_filter();  // HDF5 makes no dataset whose filter it does not know
+  hdf5::register_bitshuffle_filter();  // HDF5 makes no dataset whose filter it does not know
   hdf5::PropertyList properties = dataset_properties();
   hdf5::check(H5Pset_chunk(properties.get(), 3, chunk.data()), "set the chunk shape");
   hdf5::check(H5Pset_alloc_time(properties.get(), H5D_ALLOC_TIME_INCR), "set the allocation time");

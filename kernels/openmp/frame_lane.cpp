@@ -12,6 +12,7 @@
 #include "base/every_cpu.hpp"
 #include "kernels/bitshuffle.hpp"
 #include "kernels/openmp/bad_intervals.hpp"
+#include "kernels/openmp/pair_product.hpp"
 
 namespace annulus::kernels::openmp {
 namespace {
@@ -49,6 +50,11 @@ ANNULUS_FOR_EVERY_CPU void to_words(const From* values, std::size_t pixels, std:
   for (std::size_t pixel = 0; pixel < pixels; ++pixel) out[pixel] = static_cast<std::uint16_t>(values[pixel]);
 }
 
+template <typename Pixel>
+SinglePixel single_pixel(std::size_t pixel, bool bad, Pixel value) {
+  return {static_cast<std::uint16_t>(pixel), static_cast<std::uint64_t>(bad), std::int64_t{value}};
+}
+
 /// Moves the bad pixels and those that do not fit from `counts`, which `values` were made to, to `singles`.
 template <typename Pixel>
 void take_singles(const Pixel* values, std::size_t pixels, const std::uint8_t* used,
@@ -63,52 +69,101 @@ void take_singles(const Pixel* values, std::size_t pixels, const std::uint8_t* u
       const Pixel value = values[pixel];
       const bool bad = intervals.contain(value);
       if (!bad && fits_lane(value)) continue;
-      singles.push_back({static_cast<std::uint16_t>(first + pixel), bad, static_cast<double>(value)});
+      singles.push_back(single_pixel(first + pixel, bad, value));
       counts[pixel] = 0;
     }
   }
 }
 
+/// Blocks of bit planes whose pixels are no multiple of this are not looked through for counts.
+constexpr std::size_t sparse_block_pixels = 512;
+
+/// How many used pixels are not 0, for each 64 of a block; stops with more than `most`. `pixels` is a multiple of 64.
+template <typename Pixel>
+ANNULUS_FOR_EVERY_CPU std::size_t count_nonzero(const Pixel* values, const std::uint8_t* used, std::size_t pixels,
+                                                std::size_t most, std::uint8_t* counts) {
+  std::size_t all = 0;
+  for (std::size_t part = 0; part < pixels / 64 && all <= most; ++part) {
+    std::uint8_t count = 0;
+    for (std::size_t pixel = part * 64; pixel < part * 64 + 64; ++pixel) {
+      count = static_cast<std::uint8_t>(count + (static_cast<std::uint8_t>(values[pixel] != 0) & used[pixel]));
+    }
+    counts[part] = count;
+    all += count;
+  }
+  return all;
+}
+
+/// Moves all counts of a block to `singles` where they are few, as decode() does by its planes.
+template <typename Pixel>
+bool take_sparse_block(const Pixel* values, std::size_t pixels, const std::uint8_t* used,
+                       const BadIntervals<Pixel>& intervals, std::size_t first, std::vector<SinglePixel>& singles) {
+  // Blocks of bytes fill more than a tile, so that no such frame comes in planes.
+  if (sizeof(Pixel) == 1 || pixels % sparse_block_pixels != 0 || intervals.contain(Pixel{0})) return false;
+  std::uint8_t counts[tile_pixels / 64];
+  const std::size_t most = pixels / pixels_per_sparse_count;
+  if (count_nonzero(values, used, pixels, most, counts) > most) return false;
+  for (std::size_t part = 0; part < pixels / 64; ++part) {
+    if (counts[part] == 0) continue;
+    for (std::size_t pixel = part * 64; pixel < part * 64 + 64; ++pixel) {
+      const Pixel value = values[pixel];
+      if (value == 0 || used[pixel] == 0) continue;
+      singles.push_back(single_pixel(first + pixel, intervals.contain(value), value));
+    }
+  }
+  return true;
+}
+
 /// 512 bits, one a pixel.
 typedef std::uint64_t PixelBits __attribute__((vector_size(64)));
 constexpr std::size_t words_per_bits = sizeof(PixelBits) / 8;
+static_assert(sparse_block_pixels == 8 * sizeof(PixelBits));
 
-/// Counts of sparse blocks seldom have more bits.
-constexpr std::size_t low_planes = 4;
-
+/// The used pixels of a block that are not 0.
 struct NonzeroPixels {
   std::size_t count = 0;
-  bool beyond_low_planes = false;
+  std::uint64_t filled = 0;                ///< one bit for each of the `bits` that is not 0, the lowest for the first
+  std::uint64_t bits[tile_pixels / 64];    ///< one bit a pixel
+  std::uint64_t beyond[tile_pixels / 64];  ///< those of them that have a bit in other planes than the first
 };
+static_assert(tile_pixels / 64 <= 64);
 
-/// One bit for each used pixel in which one of the planes has one. Stops with more than `most` of them. `words` of 64
+/// Finds the used pixels that have a bit in one of the planes. Stops with more than `most` of them. `words` of 64
 /// pixels, a multiple of words_per_bits.
 template <std::size_t plane_count>
-ANNULUS_FOR_EVERY_CPU NonzeroPixels nonzero_pixels(const std::byte* planes, std::size_t words, const std::uint8_t* used,
-                                                   std::size_t most, std::uint64_t* bits) {
+ANNULUS_FOR_EVERY_CPU void find_nonzero(const std::byte* planes, std::size_t words, const std::uint8_t* used,
+                                        std::size_t most, NonzeroPixels& found) {
+  typedef std::uint8_t Flags __attribute__((vector_size(words_per_bits)));
   std::size_t count = 0;
-  PixelBits beyond = {};
+  std::uint64_t filled = 0;
   for (std::size_t word = 0; word < words && count <= most; word += words_per_bits) {
-    PixelBits low = {};
-    PixelBits high = {};
+    PixelBits first;
+    PixelBits beyond = {};
+    std::memcpy(&first, planes + word * 8, sizeof first);
 #pragma GCC unroll 32
-    for (std::size_t plane = 0; plane < plane_count; ++plane) {
+    for (std::size_t plane = 1; plane < plane_count; ++plane) {
       PixelBits value;
       std::memcpy(&value, planes + (plane * words + word) * 8, sizeof value);
-      (plane < low_planes ? low : high) |= value;
+      beyond |= value;
     }
     PixelBits mask;
     std::memcpy(&mask, used + word * 8, sizeof mask);
-    beyond |= high & mask;
-    const PixelBits any = (low | high) & mask;
-    std::memcpy(bits + word, &any, sizeof any);
+    beyond &= mask;
+    const PixelBits any = (first & mask) | beyond;
+    std::memcpy(found.bits + word, &any, sizeof any);
+    std::memcpy(found.beyond + word, &beyond, sizeof beyond);
+    // A byte for each word, of all ones or none: bit i of byte i is kept, and the product adds them up in the last one.
+    const Flags flags = __builtin_convertvector(any != 0, Flags);
+    std::uint64_t gathered;
+    static_assert(sizeof gathered == sizeof flags);
+    std::memcpy(&gathered, &flags, sizeof gathered);
+    filled |= ((gathered & 0x8040201008040201U) * 0x0101010101010101U) >> 56 << word;
     for (std::size_t part = 0; part < words_per_bits; ++part) {
-      count += static_cast<std::size_t>(std::popcount(bits[word + part]));
+      count += static_cast<std::size_t>(std::popcount(found.bits[word + part]));
     }
   }
-  std::uint64_t any_beyond = 0;
-  for (std::size_t part = 0; part < words_per_bits; ++part) any_beyond |= beyond[part];
-  return {count, any_beyond != 0};
+  found.count = count;
+  found.filled = filled;
 }
 
 /// Whether a used pixel has a bit in one of the planes; `words` as above.
@@ -131,45 +186,47 @@ ANNULUS_FOR_EVERY_CPU bool any_bit(const std::byte* planes, std::size_t words, c
   return all != 0;
 }
 
-/// The numbers of the pixels that have a bit, ascending. Most words have none or one: a branch on either would be
-/// mistaken once a pixel.
-/// @param pixels  room for two more than there are
-std::size_t list_pixels(const std::uint64_t* bits, std::size_t words, std::uint16_t* pixels) {
-  std::uint8_t filled[tile_pixels / 64];
-  std::size_t filled_words = 0;
-  for (std::size_t word = 0; word < words; ++word) {
-    filled[filled_words] = static_cast<std::uint8_t>(word);
-    filled_words += bits[word] != 0 ? 1 : 0;
+/// The value of one pixel of a block.
+template <typename Pixel>
+Pixel value_of(const std::byte* planes, std::size_t plane_bytes, std::size_t pixel) {
+  std::uint32_t value = 0;
+#pragma GCC unroll 32
+  for (std::size_t plane = 0; plane < 8 * sizeof(Pixel); ++plane) {
+    value |= (std::to_integer<std::uint32_t>(planes[plane * plane_bytes + pixel / 8]) >> (pixel % 8) & 1U) << plane;
   }
-  std::size_t count = 0;
-  for (std::size_t index = 0; index < filled_words; ++index) {
-    const std::size_t word = filled[index];
-    std::uint64_t left = bits[word];
-    do {
-      pixels[count] = static_cast<std::uint16_t>(word * 64 + static_cast<std::size_t>(std::countr_zero(left)));
-      left &= left - 1;
-      pixels[count + 1] = static_cast<std::uint16_t>(word * 64 + static_cast<std::size_t>(std::countr_zero(left)));
-      count += left != 0 ? 2 : 1;
-      left &= left - 1;
-    } while (left != 0);
-  }
-  return count;
+  return static_cast<Pixel>(value);
 }
 
-/// Values of the pixels of a block, from its first `plane_count` planes; the others have no bits there.
-template <std::size_t plane_count, typename Pixel>
-void gather_values(const std::byte* planes, std::size_t plane_bytes, const std::uint16_t* pixels, std::size_t count,
-                   Pixel* values) {
-  for (std::size_t index = 0; index < count; ++index) {
-    const std::byte* bits = planes + pixels[index] / 8;
-    const unsigned shift = pixels[index] % 8U;
-    std::uint32_t value = 0;
-#pragma GCC unroll 32
-    for (std::size_t plane = 0; plane < plane_count; ++plane) {
-      value |= (std::to_integer<std::uint32_t>(bits[plane * plane_bytes]) >> shift & 1U) << plane;
+/// Appends what was found in a block to `singles`, in the order of the pixels; the block's first one has the number
+/// `first`.
+template <typename Pixel>
+void list_pixels(const NonzeroPixels& found, const std::byte* planes, std::size_t plane_bytes, std::size_t first,
+                 const BadIntervals<Pixel>& intervals, std::vector<SinglePixel>& singles) {
+  const std::size_t before = singles.size();
+  singles.resize(before + found.count + 1);  // one may be written beyond the last
+  SinglePixel* place = singles.data() + before;
+  const bool bad_one = intervals.contain(Pixel{1});
+  for (std::uint64_t filled = found.filled; filled != 0; filled &= filled - 1) {
+    const auto word = static_cast<std::size_t>(std::countr_zero(filled));
+    const std::size_t first_of_word = first + word * 64;
+    SinglePixel* const begin = place;
+    // As if all were 1, which most are. Most words have one or two: a branch between these would be mistaken often.
+    std::uint64_t left = found.bits[word];
+    do {
+      place[0] = single_pixel(first_of_word + static_cast<std::size_t>(std::countr_zero(left)), bad_one, Pixel{1});
+      left &= left - 1;
+      place[1] = single_pixel(first_of_word + static_cast<std::size_t>(std::countr_zero(left)), bad_one, Pixel{1});
+      place += left != 0 ? 2 : 1;
+      left &= left - 1;
+    } while (left != 0);
+    for (std::uint64_t beyond = found.beyond[word]; beyond != 0; beyond &= beyond - 1) {
+      const auto bit = static_cast<std::size_t>(std::countr_zero(beyond));
+      const auto value = value_of<Pixel>(planes, plane_bytes, word * 64 + bit);
+      const std::uint64_t of_those_before = found.bits[word] & ((std::uint64_t{1} << bit) - 1);
+      begin[std::popcount(of_those_before)] = single_pixel(first_of_word + bit, intervals.contain(value), value);
     }
-    values[index] = static_cast<Pixel>(value);
   }
+  singles.resize(before + found.count);
 }
 
 /// Where the counts of a piece go: as bytes for as long as they are such. Nothing is written before the first count.
@@ -187,9 +244,7 @@ class PieceWriter {
   }
   std::uint16_t* words(std::size_t done) {
     if (kind_ == Kind::zeros) std::fill_n(words_, done, std::uint16_t{0});
-    if (kind_ == Kind::bytes) {  // the bytes lie in the upper half of the words
-      for (std::size_t pixel = 0; pixel < done; ++pixel) words_[pixel] = bytes_[pixel];
-    }
+    if (kind_ == Kind::bytes) widen(bytes_, done, words_);  // which lie in the upper half of the words
     kind_ = Kind::words;
     return words_ + done;
   }
@@ -222,15 +277,17 @@ DecodeStatus FrameLane::open(const EncodedFrame& frame, PixelType type, std::siz
     if (frame.bytes.size() != pixels * pixel_bytes) status_ = DecodeStatus::wrong_size;
     return status_;
   }
-  status_ = blocks_.open(frame.bytes, pixel_bytes, pixels * pixel_bytes);
-  const std::size_t block_pixels = blocks_.block_bytes() / pixel_bytes;
-  const bool whole_frame = block_pixels >= pixels - pixels % 8;  // one block, however large
-  if (status_ == DecodeStatus::ok && (whole_frame || block_pixels == 0 || tile_pixels % block_pixels != 0)) {
-    auto decoded = std::make_shared<std::vector<std::byte>>(pixels * pixel_bytes);
-    status_ = decode_bslz4(frame.bytes, pixel_bytes, *decoded);
-    raw_ = decoded->data();
-    decoded_ = std::move(decoded);
+  if (frame.encoding.shuffle == Shuffle::bits) {
+    status_ = blocks_.open(frame, pixel_bytes, pixels * pixel_bytes);
+    const std::size_t block_pixels = blocks_.block_bytes() / pixel_bytes;
+    const bool whole_frame = block_pixels >= pixels - pixels % 8;  // one block, however large
+    const bool in_tiles = !whole_frame && block_pixels != 0 && tile_pixels % block_pixels == 0;
+    if (status_ != DecodeStatus::ok || in_tiles) return status_;
   }
+  const std::shared_ptr<std::byte[]> decoded = std::make_shared_for_overwrite<std::byte[]>(pixels * pixel_bytes);
+  status_ = kernels::decode(frame, pixel_bytes, {decoded.get(), pixels * pixel_bytes});
+  raw_ = decoded.get();
+  decoded_ = decoded;
   return status_;
 }
 
@@ -278,52 +335,43 @@ FrameLane::Piece FrameLane::decode(std::size_t pixels, const UsedPixels& used, c
     const std::byte* planes = scratch.planes;
     const std::size_t plane_bytes = block / 8;
     const std::size_t words = block / 64;
-    const bool whole_words = block % (64 * words_per_bits) == 0;
+    const bool whole_words = block % sparse_block_pixels == 0;
     const std::size_t most = block / pixels_per_sparse_count;
-    std::uint64_t bits[tile_pixels / 64];
-    std::uint16_t numbers[tile_pixels / pixels_per_sparse_count + 2];
-    Pixel few[tile_pixels / pixels_per_sparse_count];
+    NonzeroPixels nonzero;
 
-    const auto add_singles = [&](std::size_t count) {
-      const std::size_t before = singles.size();
-      singles.resize(before + count);
-      SinglePixel* single = singles.data() + before;
-      for (std::size_t index = 0; index < count; ++index) {
-        single[index] = {static_cast<std::uint16_t>(first + done + numbers[index]), intervals.contain(few[index]),
-                         static_cast<double>(few[index])};
+    // Where 0 itself is bad, empty pixels are no less single than others.
+    if (whole_words && !intervals.contain(Pixel{0})) {
+      find_nonzero<plane_count>(planes, words, used_bits, most, nonzero);
+      if (nonzero.count <= most) {
+        list_pixels(nonzero, planes, plane_bytes, first + done, intervals, singles);
+        writer.zeros(done, block);
+        done += block;
+        continue;
       }
-    };
-
-    NonzeroPixels nonzero{block, true};
-    if (whole_words) nonzero = nonzero_pixels<plane_count>(planes, words, used_bits, most, bits);
-    if (nonzero.count <= most) {
-      const std::size_t count = list_pixels(bits, words, numbers);
-      nonzero.beyond_low_planes ? gather_values<plane_count>(planes, plane_bytes, numbers, count, few)
-                                : gather_values<low_planes>(planes, plane_bytes, numbers, count, few);
-      add_singles(count);
-      writer.zeros(done, block);
-      done += block;
-      continue;
     }
 
     // Of counts below 256 the first eight planes are all that there is, but for a few single pixels.
     const bool tells = planes_tell && whole_words;
     bool as_bytes = tells && writer.takes_bytes();
-    std::size_t count = 0;
+    const std::size_t singles_of_others = singles.size();
     if (as_bytes && any_bit<plane_count - 8>(planes + 8 * plane_bytes, words, used_bits)) {
-      as_bytes = nonzero_pixels<plane_count - 8>(planes + 8 * plane_bytes, words, used_bits, most, bits).count <= most;
-      if (as_bytes) {
-        count = list_pixels(bits, words, numbers);
-        gather_values<plane_count>(planes, plane_bytes, numbers, count, few);
-        as_bytes =
-            std::all_of(few, few + count, [&](Pixel value) { return intervals.contain(value) || !fits_lane(value); });
+      find_nonzero<plane_count - 8>(planes + 8 * plane_bytes, words, used_bits, most, nonzero);
+      as_bytes = nonzero.count <= most;
+      if (as_bytes) {  // if all of these are single pixels
+        std::copy_n(nonzero.bits, words, nonzero.beyond);
+        list_pixels(nonzero, planes, plane_bytes, first + done, intervals, singles);
+        as_bytes = std::all_of(
+            singles.data() + singles_of_others, singles.data() + singles.size(),
+            [](const SinglePixel& single) { return single.bad != 0 || !fits_lane(std::int64_t{single.count}); });
       }
+      if (!as_bytes) singles.resize(singles_of_others);
     }
     if (as_bytes) {
       std::uint8_t* counts = writer.bytes(done);
       bit_unshuffle(path_, {planes, block}, 1, {reinterpret_cast<std::byte*>(counts), block});
-      for (std::size_t index = 0; index < count; ++index) counts[numbers[index]] = 0;
-      add_singles(count);
+      for (std::size_t single = singles_of_others; single < singles.size(); ++single) {
+        counts[singles[single].pixel - first - done] = 0;
+      }
     } else {
       std::uint16_t* counts = writer.words(done);
       auto* place = sizeof(Pixel) == 2 ? reinterpret_cast<std::byte*>(counts) : scratch.values;
@@ -351,11 +399,26 @@ FrameLane::Piece FrameLane::read_typed(std::size_t pixels, const UsedPixels& use
   const auto* values = reinterpret_cast<const Pixel*>(raw_);
   raw_ += pixels * sizeof(Pixel);
   const BadIntervals<Pixel> intervals(rules);
-  const bool with_singles = any_single<Pixel>(values, used.bytes, pixels, intervals);
-  if (sizeof(Pixel) == 2 && !with_singles) return {nullptr, reinterpret_cast<const std::uint16_t*>(values), status_};
-  to_words(values, pixels, out);
-  if (with_singles) take_singles(values, pixels, used.bytes, intervals, first, out, singles);
-  return {nullptr, out, status_};
+  PieceWriter writer(out);
+  for (std::size_t done = 0; done < pixels;) {
+    // The blocks that decode() would meet: which pixels are single must not depend on how the frame was stored.
+    const std::size_t left = pixels - done;
+    const std::size_t block = left < 8 ? left : std::min(default_block_bytes / sizeof(Pixel), left - left % 8);
+    const std::uint8_t* used_bytes = used.bytes + done;
+    if (take_sparse_block(values + done, block, used_bytes, intervals, first + done, singles)) {
+      writer.zeros(done, block);
+    } else {
+      const bool with_singles = any_single<Pixel>(values + done, used_bytes, block, intervals);
+      if (sizeof(Pixel) == 2 && block == pixels && !with_singles) {
+        return {nullptr, reinterpret_cast<const std::uint16_t*>(values), status_};
+      }
+      std::uint16_t* counts = writer.words(done);
+      to_words(values + done, block, counts);
+      if (with_singles) take_singles(values + done, block, used_bytes, intervals, first + done, counts, singles);
+    }
+    done += block;
+  }
+  return writer.piece();
 }
 
 FrameLane::Piece FrameLane::read(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules,

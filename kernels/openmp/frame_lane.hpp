@@ -12,17 +12,18 @@
 #include <vector>
 
 #include "kernels/bad_pixels.hpp"
-#include "kernels/bslz4.hpp"
+#include "kernels/bitshuffle_chunk.hpp"
 #include "kernels/openmp/tiled_matrix.hpp"
 
 namespace annulus::kernels::openmp {
 
-/// A pixel of one frame that the product sees as 0.
+/// A pixel of one frame that the product sees as 0: in eight bytes, since sparse frames consist of these.
 struct SinglePixel {
-  std::uint16_t pixel = 0;  ///< counted from the first of the paired matrix' tile
-  bool bad = false;
-  double count = 0.0;  ///< when it is not bad
+  std::uint64_t pixel : 16;  ///< counted from the first of the paired matrix' tile
+  std::uint64_t bad : 1;
+  std::int64_t count : 47;  ///< when it is not bad
 };
+static_assert(sizeof(SinglePixel) == 8);
 
 /// What the pieces of all lanes share: scratch of one thread.
 struct LaneScratch {
@@ -71,10 +72,11 @@ class FrameLane {
   PixelType type_ = PixelType::u16;
   SimdPath path_ = SimdPath::plain;
   DecodeStatus status_ = DecodeStatus::ok;
-  Bslz4Reader blocks_;
+  BlockReader blocks_;
   const std::byte* raw_ = nullptr;  ///< what is left of a frame that is not encoded
-  /// A frame in blocks of another size, all at once; shared by copies, which go on from where the first one stood.
-  std::shared_ptr<const std::vector<std::byte>> decoded_;
+  /// A frame that is not in blocks that fill tiles, decoded as a whole; shared by copies, which go on from where the
+  /// first one stood.
+  std::shared_ptr<const std::byte[]> decoded_;
 };
 
 }  // namespace annulus::kernels::openmp

@@ -8,10 +8,11 @@
 #include <random>
 #include <vector>
 
-#include "kernels/bslz4.hpp"
+#include "tests/fuzz/bslz4_fuzz.hpp"
 
 namespace {
 using namespace annulus::kernels;
+namespace fuzz = annulus::fuzz;
 using namespace annulus::kernels::openmp;
 
 constexpr std::uint32_t bins = 61;
@@ -130,8 +131,8 @@ class CountsProductTest : public ::testing::Test {
     std::vector<FrameLane> lanes(frames.size());
     for (const Frame<Pixel>& frame : frames) {
       const auto bytes = std::as_bytes(std::span(frame));
-      chunks.push_back(encoding == Encoding::bslz4 ? encode_bslz4(bytes, sizeof(Pixel))
-                                                   : std::vector(bytes.begin(), bytes.end()));
+      chunks.push_back(encoding == Encoding::raw ? std::vector(bytes.begin(), bytes.end())
+                                                 : fuzz::encode_by_definition(bytes, sizeof(Pixel), 8192, encoding));
     }
     for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
       EXPECT_EQ(lanes[lane].open({chunks[lane], encoding}, type_of<Pixel>(), pixels, path), DecodeStatus::ok);
@@ -191,7 +192,9 @@ class CountsProductTest : public ::testing::Test {
       }
     }
     for (const SimdPath path : available_paths()) {
-      EXPECT_EQ(multiply<Pixel>(frames, Encoding::bslz4, path), plain) << name_of(path);
+      for (const Encoding& encoding : {Encoding::bslz4, Encoding::bszstd, Encoding::raw}) {
+        EXPECT_EQ(multiply<Pixel>(frames, encoding, path), plain) << name_of(path) << ", " << name_of(encoding);
+      }
       for (std::size_t lane = 0; lane < frames.size(); ++lane) {
         const auto alone = multiply<Pixel>(std::span(frames).subspan(lane, 1), Encoding::bslz4, path);
         EXPECT_EQ(alone.front(), plain[lane]) << "frame " << lane << " alone, " << name_of(path);
@@ -224,8 +227,24 @@ TEST_F(CountsProductTest, ADummyAmongTheCountsIsBad) {
   expect_the_definition<std::int32_t>();
 }
 
+TEST_F(CountsProductTest, ADummyOfZeroIsBadInEmptyBlocksToo) {
+  rules_.dummy_on = true;
+  const std::vector<Frame<std::uint16_t>> frames{Frame<std::uint16_t>(pixels),
+                                                 counts_up_to<std::uint16_t>(20000, 0.004, 12)};
+  for (const Encoding& encoding : {Encoding::bslz4, Encoding::raw}) {
+    const std::vector<Sums> sums = multiply<std::uint16_t>(frames, encoding, best_path());
+    for (std::size_t lane = 0; lane < frames.size(); ++lane) {
+      const Sums expected = by_definition(frames[lane]);
+      for (std::size_t bin = 0; bin < bins; ++bin) {
+        ASSERT_NEAR(sums[lane].signal[bin], expected.signal[bin], 1e-6 * expected.signal[bin]) << name_of(encoding);
+        ASSERT_NEAR(sums[lane].removed[bin], expected.removed[bin], 1e-12 * expected.removed[bin]) << name_of(encoding);
+      }
+    }
+  }
+}
+
 TEST_F(CountsProductTest, CountsAsBytesGiveTheSumsOfCountsAsTheyCame) {
-  // No block with so few counts that they go by themselves, which frames that are not encoded never do.
+  // No block with so few counts that they go by themselves.
   std::vector<Frame<std::uint16_t>> frames;
   for (unsigned seed = 0; seed < lane_count; ++seed) frames.push_back(counts_up_to<std::uint16_t>(200, 0.8, seed));
   frames[1][pair_tile_pixels + tile_pixels + 1] = 300;  // the first tile is all bytes

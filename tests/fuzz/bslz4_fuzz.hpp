@@ -1,6 +1,8 @@
-// What the bslz4 decoder promises for any bytes, as one function that both the fuzzer and the unit tests call.
+// What the decoder of bitshuffle chunks promises for any bytes, as one function that both the fuzzer and the unit tests
+// call.
 //
-// The oracle reads the format bit by bit, straight from its definition, and shares nothing with the decoder but LZ4.
+// The oracle reads the format bit by bit, straight from its definition, and shares nothing with the decoder but liblz4
+// and libzstd.
 // Chunk and frame end at a page that cannot be touched, so that one byte too far stops the program even where no
 // sanitizer watches.
 #pragma once
@@ -8,6 +10,7 @@
 #include <lz4.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -92,22 +95,39 @@ inline Bytes transpose_by_definition(Direction direction, std::span<const std::b
   return out;
 }
 
+/// What liblz4 or libzstd makes of a block.
+inline Bytes compress(kernels::Compression compression, const Bytes& block) {
+  if (compression == kernels::Compression::none) return block;
+  Bytes packed(std::max(ZSTD_compressBound(block.size()),
+                        static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(block.size())))));
+  const std::size_t length =
+      compression == kernels::Compression::zstd
+          ? ZSTD_compress(packed.data(), packed.size(), block.data(), block.size(), 3)
+          : static_cast<std::size_t>(LZ4_compress_default(
+                reinterpret_cast<const char*>(block.data()), reinterpret_cast<char*>(packed.data()),
+                static_cast<int>(block.size()), static_cast<int>(packed.size())));
+  packed.resize(length);
+  return packed;
+}
+
 /// A chunk with blocks of any size; `block_bytes` is a multiple of 8 elements, or 0 for a header that says "default".
-inline Bytes encode_by_definition(std::span<const std::byte> frame, std::size_t element_size, std::size_t block_bytes) {
+/// `encoding` is one of bit planes.
+inline Bytes encode_by_definition(std::span<const std::byte> frame, std::size_t element_size, std::size_t block_bytes,
+                                  const kernels::Encoding& encoding = kernels::Encoding::bslz4) {
+  const bool plain = encoding.compression == kernels::Compression::none;
   Bytes chunk;
-  append_big_endian(frame.size(), 8, chunk);
-  append_big_endian(block_bytes, 4, chunk);
+  if (!plain) {
+    append_big_endian(frame.size(), 8, chunk);
+    append_big_endian(block_bytes, 4, chunk);
+  }
   if (block_bytes == 0) block_bytes = 8192;
   const std::size_t shuffled = frame.size() - frame.size() % (8 * element_size);
   for (std::size_t position = 0; position < shuffled; position += block_bytes) {
     const std::size_t bytes = std::min(block_bytes, shuffled - position);
     const Bytes planes = transpose_by_definition(Direction::to_planes, frame.subspan(position, bytes), element_size);
-    std::vector<char> packed(static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(bytes))));
-    const int length = LZ4_compress_default(reinterpret_cast<const char*>(planes.data()), packed.data(),
-                                            static_cast<int>(bytes), static_cast<int>(packed.size()));
-    append_big_endian(static_cast<std::uint64_t>(length), 4, chunk);
-    const std::byte* const begin = reinterpret_cast<const std::byte*>(packed.data());
-    chunk.insert(chunk.end(), begin, begin + length);
+    const Bytes packed = compress(encoding.compression, planes);
+    if (!plain) append_big_endian(packed.size(), 4, chunk);
+    chunk.insert(chunk.end(), packed.begin(), packed.end());
   }
   chunk.insert(chunk.end(), frame.begin() + static_cast<std::ptrdiff_t>(shuffled), frame.end());
   return chunk;
@@ -138,7 +158,9 @@ inline bool has_zero_offset(std::span<const std::byte> block) {
 
 /// The frame that a chunk holds, or nothing when it holds none of `frame_bytes` bytes.
 inline std::optional<Bytes> decode_by_definition(std::span<const std::byte> chunk, std::size_t element_size,
-                                                 std::size_t frame_bytes) {
+                                                 std::size_t frame_bytes,
+                                                 const kernels::Encoding& encoding = kernels::Encoding::bslz4) {
+  using kernels::Compression;
   std::size_t next = 0;
   const auto take = [&](std::uint64_t count) -> std::optional<std::span<const std::byte>> {
     if (count > chunk.size() - next) return std::nullopt;
@@ -146,25 +168,48 @@ inline std::optional<Bytes> decode_by_definition(std::span<const std::byte> chun
     next += count;
     return taken;
   };
-  const auto header = take(12);
-  if (!header || big_endian(header->first(8)) != frame_bytes) return std::nullopt;
-  std::uint64_t block_bytes = big_endian(header->last(4));
+  std::uint64_t block_bytes = encoding.block_bytes;
+  if (encoding.compression == Compression::none) {
+    if (chunk.size() != frame_bytes) return std::nullopt;
+  } else {
+    const auto header = take(12);
+    if (!header || big_endian(header->first(8)) != frame_bytes) return std::nullopt;
+    block_bytes = big_endian(header->last(4));
+  }
   if (block_bytes == 0) block_bytes = 8192;
   if (block_bytes % (8 * element_size) != 0) return std::nullopt;
   Bytes frame;
   const std::size_t raw = frame_bytes % (8 * element_size);
   while (frame.size() < frame_bytes - raw) {
-    const auto length = take(4);
-    if (!length) return std::nullopt;
-    const auto packed = take(big_endian(*length));
-    if (!packed) return std::nullopt;
     Bytes planes(std::min<std::uint64_t>(block_bytes, frame_bytes - raw - frame.size()));
-    const int decoded =
-        LZ4_decompress_safe(reinterpret_cast<const char*>(packed->data()), reinterpret_cast<char*>(planes.data()),
-                            static_cast<int>(packed->size()), static_cast<int>(planes.size()));
-    if (decoded != static_cast<int>(planes.size())) return std::nullopt;
-    // liblz4 lets an offset of 0 pass, which the format forbids: nobody knows what such bytes meant.
-    if (has_zero_offset(*packed)) return std::nullopt;
+    std::uint64_t length = planes.size();
+    if (encoding.compression != Compression::none) {
+      const auto stored = take(4);
+      if (!stored) return std::nullopt;
+      length = big_endian(*stored);
+    }
+    const auto packed = take(length);
+    // The format says nothing of it, but no encoder makes so much of a block: our decoder takes it for damage.
+    if (!packed || (encoding.compression == Compression::zstd && length > ZSTD_compressBound(planes.size()))) {
+      return std::nullopt;
+    }
+    switch (encoding.compression) {
+      case Compression::none: std::copy(packed->begin(), packed->end(), planes.begin()); break;
+      case Compression::zstd:
+        if (length == 0 ||
+            ZSTD_decompress(planes.data(), planes.size(), packed->data(), packed->size()) != planes.size()) {
+          return std::nullopt;
+        }
+        break;
+      default: {
+        const int decoded =
+            LZ4_decompress_safe(reinterpret_cast<const char*>(packed->data()), reinterpret_cast<char*>(planes.data()),
+                                static_cast<int>(packed->size()), static_cast<int>(planes.size()));
+        if (decoded != static_cast<int>(planes.size())) return std::nullopt;
+        // liblz4 lets an offset of 0 pass, which the format forbids: nobody knows what such bytes meant.
+        if (has_zero_offset(*packed)) return std::nullopt;
+      }
+    }
     const Bytes elements = transpose_by_definition(Direction::to_elements, planes, element_size);
     frame.insert(frame.end(), elements.begin(), elements.end());
   }
@@ -178,7 +223,7 @@ inline std::optional<Bytes> decode_by_definition(std::span<const std::byte> chun
 constexpr std::size_t maximum_frame_bytes = 64 * 1024;
 
 /// Holds the memory that is used again for each input.
-class Bslz4Checker {
+class BitshuffleChecker {
  public:
   struct Outcome {
     kernels::DecodeStatus status;
@@ -186,11 +231,16 @@ class Bslz4Checker {
   };
 
   /// Decodes `chunk` as a frame of the size that its header claims (of 64 elements when that is no possible size).
-  Outcome check(std::span<const std::byte> chunk, std::size_t element_size) {
+  /// Without a header the frame has the size of the chunk, less what is no whole element.
+  Outcome check(std::span<const std::byte> chunk, std::size_t element_size,
+                const kernels::Encoding& encoding = kernels::Encoding::bslz4) {
     using kernels::DecodeStatus;
     if (chunk.size() > maximum_chunk_bytes) chunk = chunk.first(maximum_chunk_bytes);
     std::size_t frame_bytes = 64 * element_size;
-    if (chunk.size() >= 8) {
+    if (encoding.compression == kernels::Compression::none) {
+      chunk = chunk.first(std::min(chunk.size(), maximum_frame_bytes));
+      frame_bytes = chunk.size() / element_size * element_size;
+    } else if (chunk.size() >= 8) {
       const std::uint64_t claimed = big_endian(chunk.first(8));
       if (claimed <= maximum_frame_bytes && claimed % element_size == 0) frame_bytes = claimed;
     }
@@ -198,10 +248,10 @@ class Bslz4Checker {
     std::copy(chunk.begin(), chunk.end(), guarded_chunk.begin());
     const auto frame = frame_.take(frame_bytes);
 
-    const DecodeStatus status = kernels::decode_bslz4(guarded_chunk, element_size, frame);
+    const DecodeStatus status = kernels::decode({guarded_chunk, encoding}, element_size, frame);
     if (!GuardedBuffer::margin_intact(frame)) return {status, "no byte outside the frame is written"};
     if (!std::equal(chunk.begin(), chunk.end(), guarded_chunk.begin())) return {status, "the chunk is not changed"};
-    const auto expected = decode_by_definition(chunk, element_size, frame_bytes);
+    const auto expected = decode_by_definition(chunk, element_size, frame_bytes, encoding);
     if (expected.has_value() != (status == DecodeStatus::ok)) return {status, "ok is said of valid chunks alone"};
     if (!expected) return {status, nullptr};
     if (!std::equal(frame.begin(), frame.end(), expected->begin(), expected->end())) {

@@ -21,12 +21,20 @@ ComputeSettings parse(const std::vector<std::string>& words) {
   return annulus::driver::parse_compute_options(given, problems);
 }
 
-TEST(DefaultBatchTest, OnOpenclLargeFramesGoInSmallBatches) {
-  EXPECT_EQ(default_batch(Backend::opencl, 2 * megapixel), 32U);
-  EXPECT_EQ(default_batch(Backend::opencl, 2 * 2 * megapixel), 18U);
-  EXPECT_EQ(default_batch(Backend::opencl, 2162 * 2068 * 2), 8U);
-  EXPECT_EQ(default_batch(Backend::opencl, 4 * 16 * megapixel), 8U);
+TEST(DefaultBatchTest, OnOpenclFramesThatAreLargeInTheirFileGoInSmallBatches) {
+  // 4 megapixels of uint16 at ratios 3, 5 and 20; 16 at ratio 3.
+  EXPECT_EQ(default_batch(Backend::opencl, 3'030'000), 8U);
+  EXPECT_EQ(default_batch(Backend::opencl, 1'800'000), 16U);
+  EXPECT_EQ(default_batch(Backend::opencl, 450'000), 32U);
+  EXPECT_EQ(default_batch(Backend::opencl, 11'000'000), 8U);
   EXPECT_EQ(default_batch(Backend::opencl, 0), 32U);
+}
+
+TEST(DefaultBatchTest, OnOpenclBatchesAreWholeGroupsOfTheProduct) {
+  for (std::uint64_t bytes = 100'000; bytes < 40'000'000; bytes += 50'000) {
+    const std::uint32_t batch = default_batch(Backend::opencl, bytes);
+    EXPECT_TRUE(batch == 8 || batch == 16 || batch == 32) << bytes << " bytes: " << batch;
+  }
 }
 
 TEST(DefaultBatchTest, OtherBackendsTakeBatchesOfOneSize) {
@@ -35,10 +43,8 @@ TEST(DefaultBatchTest, OtherBackendsTakeBatchesOfOneSize) {
 }
 
 TEST(ComputeOptionsTest, ABatchThatTheUserGivesIsKnownAsTheirs) {
-  EXPECT_FALSE(parse({}).batch_given);
-  const ComputeSettings given = parse({"--batch", "32"});
-  EXPECT_TRUE(given.batch_given);
-  EXPECT_EQ(given.batch, 32U);
+  EXPECT_FALSE(parse({}).batch.has_value());
+  EXPECT_EQ(parse({"--batch", "32"}).batch, 32U);
 }
 
 }  // namespace

@@ -74,7 +74,8 @@ Experiment full_experiment() {
   experiment.blocks = {{0, 1}, {1, 2}};
   experiment.output = "out.h5";
   experiment.std = true;
-  experiment.compute = {kernels::Backend::reference, "gpu", true, true, 5, 6, "cache"};
+  experiment.compute = {kernels::Backend::reference, "gpu", true, 5, 6, "cache"};
+  experiment.batch = 6;
   return experiment;
 }
 
@@ -164,6 +165,7 @@ TEST(Experiment, ImagesAndScheduleArrive) {
   EXPECT_EQ(received.compute.device, "gpu");
   EXPECT_TRUE(received.compute.share_device);
   EXPECT_EQ(received.compute.batch, 5U);
+  EXPECT_EQ(received.batch, 6U);
   EXPECT_EQ(received.compute.threads, 6);
   EXPECT_EQ(received.compute.matrix_cache, "cache");
 }

@@ -23,7 +23,7 @@
 #include "kernels/pixel_type.hpp"
 #include "mapping/frame_source.hpp"
 #include "mapping/hdf5.hpp"
-#include "mapping/hdf5_bslz4_filter.hpp"
+#include "mapping/hdf5_bitshuffle_filter.hpp"
 #include "mapping/hdf5_input.hpp"
 
 namespace annulus::mapping::test {
@@ -42,7 +42,7 @@ class FolderTest : public ::testing::Test {
                                                        test->name() + "_" + std::to_string(::getpid()));
     std::filesystem::create_directories(folder);
     hdf5::silence();
-    hdf5::register_bslz4_filter();
+    hdf5::register_bitshuffle_filter();
   }
   void TearDown() override { std::filesystem::remove_all(folder); }
 
@@ -137,6 +137,7 @@ struct DatasetLayout {
   bool chunked = false;
   std::vector<hsize_t> chunk = {};  ///< Empty with `chunked`: one frame.
   int filter = 0;                   ///< 0 none, 1 deflate, 32008 bitshuffle + LZ4.
+  bool shuffle = false;             ///< HDF5's own, before the filter.
   bool big_endian = false;
   bool compact = false;
 };
@@ -158,6 +159,7 @@ inline hdf5::Dataset create_dataset(hid_t file, const std::string& path, hid_t t
     hdf5::check(H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data()), "set chunks");
   }
   if (layout.compact) hdf5::check(H5Pset_layout(creation.get(), H5D_COMPACT), "set the layout");
+  if (layout.shuffle) hdf5::check(H5Pset_shuffle(creation.get()), "set shuffle");
   if (layout.filter == 1) hdf5::check(H5Pset_deflate(creation.get(), 4), "set deflate");
   if (layout.filter == hdf5::bitshuffle_filter) {
     const std::array<unsigned, 2> values{0, hdf5::bitshuffle_lz4};
@@ -297,7 +299,7 @@ inline std::string problems_of(const std::vector<std::filesystem::path>& files, 
 /// Status and decoded pixels of one frame.
 struct Fetched {
   FrameStatus status = FrameStatus::not_processed;
-  Storage storage = Storage::tiff;
+  kernels::Encoding encoding;
   std::vector<std::byte> pixels;
 };
 
@@ -308,7 +310,7 @@ inline std::vector<Fetched> fetch_all(FrameReader& reader, std::uint64_t first, 
   std::vector<Fetched> fetched;
   for (const EncodedFrame& frame : encoded) {
     Fetched one;
-    one.storage = frame.storage;
+    one.encoding = frame.encoding;
     one.pixels.resize(reader.list().pixels() * kernels::size_of(frame.type));
     one.status = decode(frame, one.pixels);
     fetched.push_back(std::move(one));

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <libdeflate.h>
 #include <sys/file.h>
 
 #include <algorithm>
@@ -17,9 +18,11 @@
 #include <vector>
 
 #include "frame_files.hpp"
+#include "kernels/big_endian.hpp"
 #include "kernels/bslz4.hpp"
 #include "mapping/hdf5_chunk_address.hpp"
 #include "mapping/hdf5_dataset_reader.hpp"
+#include "tests/fuzz/bslz4_fuzz.hpp"
 
 namespace annulus::mapping::test {
 namespace {
@@ -105,16 +108,26 @@ TEST_F(FrameSource, EveryPixelTypeComesBackFromEveryTiffLayout) {
 }
 
 TEST_F(FrameSource, EveryPixelTypeComesBackFromEveryHdf5Storage) {
+  using kernels::Compression;
+  using kernels::Encoding;
+  using kernels::Shuffle;
   struct Case {
     DatasetLayout layout;
     Storage storage;
+    Encoding encoding = Encoding::raw;
   };
   const std::vector<Case> cases = {
       {{.name = "contiguous"}, Storage::contiguous},
-      {{.name = "raw chunks", .chunked = true}, Storage::chunk_raw},
-      {bslz4, Storage::chunk_bslz4},
+      {{.name = "raw chunks", .chunked = true}, Storage::chunk},
+      {bslz4, Storage::chunk, Encoding::bslz4},
       {{.name = "compact", .compact = true}, Storage::hdf5},
-      {{.name = "deflate", .chunked = true, .filter = 1}, Storage::hdf5},
+      {{.name = "deflate", .chunked = true, .filter = 1}, Storage::chunk, {Compression::deflate, Shuffle::none}},
+      {{.name = "shuffle, deflate", .chunked = true, .filter = 1, .shuffle = true},
+       Storage::chunk,
+       {Compression::deflate, Shuffle::bytes}},
+      {{.name = "shuffle", .chunked = true, .shuffle = true}, Storage::chunk, {Compression::none, Shuffle::bytes}},
+      {{.name = "shuffle, bslz4", .chunked = true, .filter = hdf5::bitshuffle_filter, .shuffle = true}, Storage::hdf5},
+      {{.name = "deflate, big-endian", .chunked = true, .filter = 1, .big_endian = true}, Storage::hdf5},
       {{.name = "big-endian", .big_endian = true}, Storage::hdf5},
       {{.name = "bslz4, several frames a chunk",
         .chunked = true,
@@ -136,13 +149,15 @@ TEST_F(FrameSource, EveryPixelTypeComesBackFromEveryHdf5Storage) {
       ASSERT_EQ(list.runs.size(), 1u);
       // A type of one byte has no byte order.
       const bool plain = each.layout.big_endian && size_of(type) == 1;
-      EXPECT_EQ(list.runs[0].storage, plain ? Storage::contiguous : each.storage);
+      const Storage plain_storage = each.layout.chunked ? Storage::chunk : Storage::contiguous;
+      EXPECT_EQ(list.runs[0].storage, plain ? plain_storage : each.storage);
+      EXPECT_EQ(list.runs[0].encoding, plain ? list.runs[0].encoding : each.encoding);
       expect_pattern(list, type, 3);
       expect_pattern(list, type, 3, 4);
       ++compared;
     }
   }
-  EXPECT_EQ(compared, 64);
+  EXPECT_EQ(compared, 96);
 }
 
 TEST_F(FrameSource, AUserBlockBeforeTheFileMovesNoFrame) {
@@ -224,6 +239,7 @@ TEST_F(FrameSource, TheListSurvivesItsByteForm) {
     EXPECT_EQ(copy.runs[run].first, list.runs[run].first);
     EXPECT_EQ(copy.runs[run].frames, list.runs[run].frames);
     EXPECT_EQ(copy.runs[run].type, list.runs[run].type);
+    EXPECT_EQ(copy.runs[run].encoding, list.runs[run].encoding);
   }
   ASSERT_EQ(copy.inputs.size(), 2u);
   EXPECT_EQ(copy.inputs[0].file, list.inputs[0].file);
@@ -244,44 +260,116 @@ TEST_F(FrameSource, TheFilterReadsWhatItWroteThroughHdf5Alone) {
   EXPECT_TRUE(read == stack_pixels(PixelType::i16, 0, 4, pixels));
 }
 
-TEST_F(FrameSource, PlainBitshuffleIsDecodedAndOtherCompressionsFailClearly) {
+/// Creates a dataset of one chunk per frame whose pipeline is one filter, with its parameters as a file of another
+/// program has them: HDF5 lets nobody but the filter itself set those.
+hdf5::Dataset create_foreign(hid_t file, const std::string& path, hid_t type, const std::vector<hsize_t>& size,
+                             const std::vector<hsize_t>& chunk, H5Z_filter_t filter,
+                             const std::vector<unsigned>& values) {
+  H5Z_class2_t inert{};
+  inert.version = H5Z_CLASS_T_VERS;
+  inert.id = filter;
+  inert.encoder_present = 1;
+  inert.decoder_present = 1;
+  inert.name = "as if from elsewhere";
+  inert.filter = [](unsigned, std::size_t, const unsigned*, std::size_t bytes, std::size_t*, void**) { return bytes; };
+  hdf5::check(H5Zregister(&inert), "register a filter");
+  const auto creation = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_DATASET_CREATE), "make properties");
+  H5Pset_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data());
+  H5Pset_filter(creation.get(), filter, H5Z_FLAG_MANDATORY, values.size(), values.data());
+  const auto space = hdf5::own<hdf5::Dataspace>(H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr),
+                                                "make a dataspace");
+  return hdf5::own<hdf5::Dataset>(
+      H5Dcreate2(file, path.c_str(), type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), "create " + path);
+}
+
+/// Back to our own filter, or to none.
+void forget_foreign(H5Z_filter_t filter) {
+  hdf5::check(H5Zunregister(filter), "take a filter back");
+  if (filter == hdf5::bitshuffle_filter) hdf5::register_bitshuffle_filter();
+}
+
+TEST_F(FrameSource, TheFilterDecodesEveryCompressionAndTellsOfOthers) {
   // 16 elements of one byte, all 1: bit plane 0 is two bytes of ones, the other planes are zero.
-  const std::array<unsigned char, 16> shuffled{0xff, 0xff};
-  for (const unsigned compression : {hdf5::bitshuffle_none, 3u}) {
+  const std::vector<std::byte> ones(16, std::byte{1});
+  for (const unsigned compression : {hdf5::bitshuffle_none, hdf5::bitshuffle_lz4, hdf5::bitshuffle_zstd, 9u}) {
     const hdf5::File file = create_file(folder / "plain.h5");
-    // A filter that leaves the parameters alone: ours would put its own in their place.
-    H5Z_class2_t inert{};
-    inert.version = H5Z_CLASS_T_VERS;
-    inert.id = hdf5::bitshuffle_filter;
-    inert.encoder_present = 1;
-    inert.decoder_present = 1;
-    inert.name = "as if from elsewhere";
-    inert.filter = [](unsigned, std::size_t, const unsigned*, std::size_t bytes, std::size_t*, void**) {
-      return bytes;
-    };
-    ASSERT_GE(H5Zregister(&inert), 0);
-    const auto creation = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_DATASET_CREATE), "make properties");
-    const std::array<hsize_t, 2> size{4, 4};
-    const std::array<unsigned, 5> values{0, 3, 1, 0, compression};
-    H5Pset_chunk(creation.get(), 2, size.data());
-    H5Pset_filter(creation.get(), hdf5::bitshuffle_filter, H5Z_FLAG_MANDATORY, values.size(), values.data());
-    const auto space = hdf5::own<hdf5::Dataspace>(H5Screate_simple(2, size.data(), nullptr), "make a dataspace");
-    hdf5::Dataset dataset(
-        H5Dcreate2(file.get(), "/d", H5T_NATIVE_UINT8, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT));
+    hdf5::Dataset dataset = create_foreign(file.get(), "/d", H5T_NATIVE_UINT8, {4, 4}, {4, 4}, hdf5::bitshuffle_filter,
+                                           {0, 3, 1, 0, compression});
+    const auto encoding = hdf5::bitshuffle_encoding(std::array{0u, 3u, 1u, 0u, compression});
+    ASSERT_EQ(encoding.has_value(), compression != 9);
+    const auto chunk = fuzz::encode_by_definition(ones, 1, 16, encoding.value_or(kernels::Encoding::bslz4));
     const std::array<hsize_t, 2> corner{0, 0};
-    ASSERT_GE(H5Dwrite_chunk(dataset.get(), H5P_DEFAULT, 0, corner.data(), shuffled.size(), shuffled.data()), 0);
+    ASSERT_GE(H5Dwrite_chunk(dataset.get(), H5P_DEFAULT, 0, corner.data(), chunk.size(), chunk.data()), 0);
     dataset.reset();
-    hdf5::register_bslz4_filter();
+    forget_foreign(hdf5::bitshuffle_filter);
     dataset.reset(H5Dopen2(file.get(), "/d", H5P_DEFAULT));
-    std::array<unsigned char, 16> read{};
+    std::vector<std::byte> read(16);
     const herr_t status = H5Dread(dataset.get(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, read.data());
-    if (compression == hdf5::bitshuffle_none) {
-      EXPECT_GE(status, 0);
-      EXPECT_TRUE(std::all_of(read.begin(), read.end(), [](unsigned char value) { return value == 1; }));
+    if (encoding) {
+      EXPECT_GE(status, 0) << compression;
+      EXPECT_EQ(read, ones) << compression;
     } else {
       EXPECT_LT(status, 0);
-      EXPECT_NE(hdf5::last_error().find("only LZ4 and none"), std::string::npos);
+      EXPECT_NE(hdf5::last_error().find("only LZ4, Zstandard and none"), std::string::npos);
     }
+  }
+}
+
+TEST_F(FrameSource, ZstandardIsReadPastHdf5AndThroughItWithoutAPlugin) {
+  for (const PixelType type : {PixelType::u16, PixelType::u32}) {
+    for (const hsize_t frames_a_chunk : {hsize_t{1}, hsize_t{2}}) {
+      SCOPED_TRACE(std::string(name_of(type)) + ", " + std::to_string(frames_a_chunk) + " frames a chunk");
+      const auto element = static_cast<unsigned>(size_of(type));
+      {
+        const hdf5::File file = create_file(folder / "frames.h5");
+        const auto dataset = create_foreign(file.get(), "/data", hdf5::native_type(type), {4, rows, columns},
+                                            {frames_a_chunk, rows, columns}, hdf5::bitshuffle_filter,
+                                            {0, 4, element, 0, hdf5::bitshuffle_zstd, 3});
+        for (hsize_t frame = 0; frame < 4; frame += frames_a_chunk) {
+          auto chunk = fuzz::encode_by_definition(stack_pixels(type, frame, frames_a_chunk, pixels), element, 8192,
+                                                  kernels::Encoding::bszstd);
+          if (frame == 2) chunk[24] ^= std::byte{0xff};
+          const std::array<hsize_t, 3> corner{frame, 0, 0};
+          ASSERT_GE(H5Dwrite_chunk(dataset.get(), H5P_DEFAULT, 0, corner.data(), chunk.size(), chunk.data()), 0);
+        }
+      }
+      forget_foreign(hdf5::bitshuffle_filter);
+      const FrameList list = open_good({folder / "frames.h5"});
+      EXPECT_EQ(list.runs[0].storage, frames_a_chunk == 1 ? Storage::chunk : Storage::hdf5);
+      FrameReader reader(list);
+      const auto fetched = fetch_all(reader, 0, 4);
+      for (std::uint64_t frame = 0; frame < 4; ++frame) {
+        const bool damaged = frame / frames_a_chunk == 2 / frames_a_chunk;
+        EXPECT_EQ(fetched[frame].status, damaged ? FrameStatus::unreadable : FrameStatus::ok) << frame;
+        EXPECT_TRUE(damaged || fetched[frame].pixels == frame_pixels(type, frame, pixels)) << frame;
+      }
+    }
+  }
+}
+
+TEST_F(FrameSource, OtherProgramsFiltersAreReadWithoutTheirPlugins) {
+  // LZ4 (32004), in blocks of 256 bytes that are stored as they are, since liblz4 has nothing to take away from them.
+  std::vector<std::byte> lz4;
+  const auto frame = frame_pixels(PixelType::u16, 0, pixels);
+  kernels::append_big_endian<std::uint64_t>(frame.size(), lz4);
+  kernels::append_big_endian<std::uint32_t>(256, lz4);
+  for (std::size_t first = 0; first < frame.size(); first += 256) {
+    const auto block = std::span(frame).subspan(first, std::min<std::size_t>(256, frame.size() - first));
+    kernels::append_big_endian(static_cast<std::uint32_t>(block.size()), lz4);
+    lz4.insert(lz4.end(), block.begin(), block.end());
+  }
+  const std::vector<std::byte> zstd = fuzz::compress(kernels::Compression::zstd, frame);
+  for (const auto& [filter, chunk] : {std::pair{32004, lz4}, std::pair{32015, zstd}}) {
+    SCOPED_TRACE(filter);
+    {
+      const hdf5::File file = create_file(folder / "frames.h5");
+      const auto dataset =
+          create_foreign(file.get(), "/data", H5T_NATIVE_UINT16, {1, rows, columns}, {1, rows, columns}, filter, {});
+      const std::array<hsize_t, 3> corner{0, 0, 0};
+      ASSERT_GE(H5Dwrite_chunk(dataset.get(), H5P_DEFAULT, 0, corner.data(), chunk.size(), chunk.data()), 0);
+    }
+    forget_foreign(filter);
+    expect_pattern(open_good({folder / "frames.h5"}), PixelType::u16, 1);
   }
 }
 
@@ -306,7 +394,7 @@ TEST_F(FrameSource, LinksOfAMasterAreFollowedByNumber) {
   EXPECT_EQ(list.runs[0].file.filename(), "scan_data_000001.h5");
   EXPECT_EQ(list.runs[9].file.filename(), "scan_data_0000010.h5");
   EXPECT_EQ(list.runs[0].dataset, "/entry/data/data");
-  EXPECT_EQ(list.runs[0].storage, Storage::chunk_bslz4);
+  EXPECT_EQ(list.runs[0].storage, Storage::chunk);
   ASSERT_EQ(list.inputs.size(), 1u);
   EXPECT_EQ(list.inputs[0].dataset, "/entry/data");
   EXPECT_EQ(list.inputs[0].frames, 16u);
@@ -441,7 +529,7 @@ TEST_F(FrameSource, AVirtualDatasetBecomesRunsOfItsSources) {
   const FrameList list = open_good({folder / "virtual.h5"});
   ASSERT_EQ(list.runs.size(), 2u);
   EXPECT_EQ(list.runs[0].file.filename(), "a.h5");
-  EXPECT_EQ(list.runs[0].storage, Storage::chunk_bslz4);
+  EXPECT_EQ(list.runs[0].storage, Storage::chunk);
   EXPECT_EQ(list.runs[1].file.filename(), "b.h5");
   EXPECT_EQ(list.runs[1].storage, Storage::contiguous);
   EXPECT_EQ(list.runs[1].first, 1u);
@@ -893,10 +981,43 @@ TEST_F(FrameSource, AChunkStoredWithoutItsFilterIsRead) {
   }
   FrameReader reader(open_good({folder / "frames.h5"}));
   const auto fetched = fetch_all(reader, 0, 3);
-  EXPECT_EQ(fetched[0].storage, Storage::chunk_raw);
+  EXPECT_EQ(fetched[0].encoding, kernels::Encoding::raw);
   EXPECT_EQ(fetched[0].status, FrameStatus::ok);
   EXPECT_TRUE(fetched[1].pixels == frame_pixels(PixelType::u16, 1, pixels));
   EXPECT_EQ(fetched[2].status, FrameStatus::wrong_shape);
+}
+
+TEST_F(FrameSource, OfTwoFiltersEitherMayBeLeftOut) {
+  // HDF5 leaves deflate out by itself where it makes a chunk no smaller: then it is shuffled all the same.
+  const DatasetLayout layout{.name = "", .chunked = true, .filter = 1, .shuffle = true};
+  {
+    const hdf5::File file = create_file(folder / "frames.h5");
+    const auto dataset = create_dataset(file.get(), "/data", H5T_NATIVE_UINT16, {4, rows, columns}, layout);
+    for (hsize_t frame = 0; frame < 4; ++frame) {
+      auto values = frame_pixels(PixelType::u16, frame, pixels);
+      if ((frame & 1) == 0) {
+        std::vector<std::byte> shuffled(values.size());
+        for (std::size_t place = 0; place < values.size(); ++place) {
+          shuffled[place % 2 * pixels + place / 2] = values[place];
+        }
+        values = shuffled;
+      }
+      if ((frame & 2) == 0) {
+        std::vector<std::byte> packed(2 * values.size() + 64);
+        libdeflate_compressor* const compressor = libdeflate_alloc_compressor(1);
+        packed.resize(libdeflate_zlib_compress(compressor, values.data(), values.size(), packed.data(), packed.size()));
+        libdeflate_free_compressor(compressor);
+        values = packed;
+      }
+      const std::array<hsize_t, 3> corner{frame, 0, 0};
+      ASSERT_GE(H5Dwrite_chunk(dataset.get(), H5P_DEFAULT, static_cast<std::uint32_t>(frame), corner.data(),
+                               values.size(), values.data()),
+                0);
+    }
+  }
+  const FrameList list = open_good({folder / "frames.h5"});
+  EXPECT_EQ(list.runs[0].storage, Storage::chunk);
+  expect_pattern(list, PixelType::u16, 4);
 }
 
 TEST_F(FrameSource, ATruncatedHdf5FileIsAProblem) {
@@ -980,7 +1101,6 @@ TEST_F(FrameSource, AFileWithoutReadPermissionSaysSo) {
 TEST_F(FrameSource, DecodeChecksTheSizeOfPlainFrames) {
   EncodedFrame frame;
   frame.status = FrameStatus::ok;
-  frame.storage = Storage::contiguous;
   const std::vector<std::byte> bytes(8);
   frame.bytes = bytes;
   std::vector<std::byte> out(8);

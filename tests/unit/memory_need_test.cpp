@@ -23,7 +23,7 @@ Experiment experiment_of(const std::string& detector, std::uint64_t frames) {
   experiment.plan.mask = geometry.detector.mask();
   experiment.frames.rows = geometry.detector.rows;
   experiment.frames.columns = geometry.detector.columns;
-  experiment.frames.runs = {{"scan.h5", "/data", mapping::Storage::chunk_bslz4, 0, frames, kernels::PixelType::u32}};
+  experiment.frames.runs = {{"scan.h5", "/data", mapping::Storage::chunk, 0, frames, kernels::PixelType::u32}};
   experiment.scan.slow = frames / 100;
   experiment.scan.fast = 100;
   experiment.blocks = {{0, 1}};
@@ -41,9 +41,9 @@ TEST(MemoryNeed, TheLengthOfTheScanCostsItsListsAlone) {
 
 TEST(MemoryNeed, ABatchMoreCostsItsFramesInEverySlot) {
   Experiment experiment = experiment_of("Eiger2CdTe_1M", 1'000);
-  experiment.compute.batch = 16;
+  experiment.batch = 16;
   const std::uint64_t small = memory_need(experiment, 0).batches;
-  experiment.compute.batch = 32;
+  experiment.batch = 32;
   const std::uint64_t frame = experiment.frames.pixels() * 4;
   EXPECT_GE(memory_need(experiment, 0).batches - small, 16 * frame * 2);
 }
@@ -66,19 +66,19 @@ TEST(FitBatch, WhatFitsIsLeftAlone) {
   Experiment experiment = experiment_of("Eiger2CdTe_16M", 1'000);
   EXPECT_EQ(fit_batch(experiment, 100 * gigabyte), "");
   EXPECT_EQ(fit_batch(experiment, 0), "") << "not known";
-  EXPECT_EQ(experiment.compute.batch, 32U);
+  EXPECT_EQ(experiment.batch, 32U);
 }
 
 TEST(FitBatch, WhatDoesNotIsMadeSmallerAndTold) {
   Experiment experiment = experiment_of("Eiger2CdTe_1M", 1'000);
-  experiment.compute.batch = 512;
+  experiment.batch = 512;
   const std::uint64_t available = memory_need(experiment, matrix_entries(experiment.plan)).total() / 3;
   const std::string warning = fit_batch(experiment, available);
-  EXPECT_LT(experiment.compute.batch, 512U);
-  EXPECT_GE(experiment.compute.batch, 1U);
+  EXPECT_LT(experiment.batch, 512U);
+  EXPECT_GE(experiment.batch, 1U);
   EXPECT_LE(memory_need(experiment, matrix_entries(experiment.plan)).total(), available);
   EXPECT_NE(warning.find("--batch 512"), std::string::npos) << warning;
-  EXPECT_NE(warning.find("batches of " + std::to_string(experiment.compute.batch)), std::string::npos) << warning;
+  EXPECT_NE(warning.find("batches of " + std::to_string(experiment.batch)), std::string::npos) << warning;
 }
 
 TEST(FitBatch, NotEvenOneFrameIsAnError) {

@@ -1,4 +1,4 @@
-// HDF5 filter 32008, bitshuffle, with our own decoder and encoder: H5Dread and H5Dwrite work without any plugin.
+// HDF5 filter 32008, bitshuffle, with our own decoders and encoder: H5Dread and H5Dwrite work without any plugin.
 //
 // Parameters of the filter (K. Masui et al., Astronomy and Computing 12 (2015) 181, doi:10.1016/j.ascom.2015.07.002):
 // version major, version minor, element size, elements per block (0 = 8 KiB), compression (0 none, 2 LZ4, 3 Zstandard).
@@ -8,21 +8,28 @@
 #include <hdf5.h>
 
 #include <cstddef>
+#include <optional>
+#include <span>
+
+#include "kernels/encoded_batch.hpp"
 
 namespace annulus::mapping::hdf5 {
 
 inline constexpr H5Z_filter_t bitshuffle_filter = 32008;
 inline constexpr unsigned bitshuffle_none = 0;
 inline constexpr unsigned bitshuffle_lz4 = 2;
+inline constexpr unsigned bitshuffle_zstd = 3;
+
+/// The element size among the filter's parameters; 0 when there is none.
+[[nodiscard]] std::size_t bitshuffle_element_size(std::span<const unsigned> parameters);
+
+/// How the filter with these parameters encodes a chunk; nothing for a compression that is not known.
+[[nodiscard]] std::optional<kernels::Encoding> bitshuffle_encoding(std::span<const unsigned> parameters);
 
 /// Registers the filter with HDF5 for the process, in place of a plugin; more than once is harmless.
-/// Decodes LZ4 and plain bitshuffle; encodes LZ4 with blocks of the default size. Anything else is a failure of the
+/// Decodes all three compressions; encodes LZ4 with blocks of the default size. Anything else is a failure of the
 /// read or write, told on HDF5's error stack. Throws IoError.
-void register_bslz4_filter();
-
-/// Makes H5Dread work for this compression of filter 32008: registers ours for LZ4 and none. Zstandard is left to a
-/// plugin (HDF5_PLUGIN_PATH), which HDF5 can take only while ours is not registered. False when there is no way.
-[[nodiscard]] bool bitshuffle_readable(unsigned compression);
+void register_bitshuffle_filter();
 
 /// While it lives, the filter refuses chunks that do not decode to `bytes`: HDF5 1.10.8 does not look at how much a
 /// filter gives back, and would read behind the end of what a damaged chunk decodes to.

@@ -1,4 +1,4 @@
-#include "mapping/hdf5_bslz4_filter.hpp"
+#include "mapping/hdf5_bitshuffle_filter.hpp"
 
 #include <algorithm>
 #include <array>
@@ -8,11 +8,13 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/errors.hpp"
-#include "kernels/bitshuffle.hpp"
+#include "kernels/big_endian.hpp"
+#include "kernels/bitshuffle_chunk.hpp"
 #include "kernels/bslz4.hpp"
 #include "mapping/hdf5.hpp"
 
@@ -26,8 +28,6 @@ constexpr std::size_t block_size_at = 3;
 constexpr std::size_t compression_at = 4;
 
 std::size_t expected_bytes = 0;  // Of a decoded chunk, 0 = any; HDF5 is called by one thread at a time.
-
-bool is_registered = false;  // Belongs to the process, as HDF5's table of filters does.
 
 /// Puts a reason on HDF5's error stack.
 void tell(const char* reason) {
@@ -57,27 +57,6 @@ herr_t set_local(hid_t creation, hid_t type, hid_t) {
   return H5Pmodify_filter(creation, bitshuffle_filter, flags, parameters.size(), parameters.data());
 }
 
-/// Decoded size that the head of an LZ4 chunk gives: uint64, big-endian.
-[[nodiscard]] std::uint64_t decoded_bytes(std::span<const std::byte> chunk) {
-  std::uint64_t bytes = 0;
-  for (const std::byte byte : chunk.first(8)) bytes = bytes << 8 | std::to_integer<std::uint64_t>(byte);
-  return bytes;
-}
-
-/// Undoes plain bitshuffle, block by block; fewer than 8 elements left over at the end are stored as they are.
-void unshuffle(std::span<const std::byte> in, std::size_t element_size, std::size_t block_elements,
-               std::span<std::byte> out) {
-  const kernels::SimdPath path = kernels::best_path();
-  const std::size_t shuffled = in.size() / element_size / 8 * 8 * element_size;
-  for (std::size_t first = 0; first < shuffled;) {
-    const std::size_t bytes = std::min(block_elements * element_size, shuffled - first);
-    kernels::bit_unshuffle(path, in.subspan(first, bytes), element_size, out.subspan(first, bytes));
-    first += bytes;
-  }
-  std::copy(in.begin() + static_cast<std::ptrdiff_t>(shuffled), in.end(),
-            out.begin() + static_cast<std::ptrdiff_t>(shuffled));
-}
-
 /// Hands `bytes` of memory over to HDF5 in exchange for its buffer.
 [[nodiscard]] std::span<std::byte> exchange(void* fresh, std::size_t bytes, std::size_t* buffer_bytes, void** buffer) {
   std::free(*buffer);
@@ -86,49 +65,43 @@ void unshuffle(std::span<const std::byte> in, std::size_t element_size, std::siz
   return {static_cast<std::byte*>(fresh), bytes};
 }
 
+/// The most that one byte of a chunk can stand for: LZ4's lengths grow by 255 a byte; a block of Zstandard, four bytes
+/// at least, holds 128 KiB at most. A head that promises more is corrupt, and must not cost memory.
+[[nodiscard]] std::size_t largest_ratio(kernels::Compression compression) {
+  return compression == kernels::Compression::lz4 ? 255 : (std::size_t{128} << 10) / 4;
+}
+
 std::size_t decode(std::span<const unsigned> parameters, std::span<const std::byte> chunk, std::size_t* buffer_bytes,
                    void** buffer) {
-  const std::size_t element_size = parameters[element_size_at];
-  const unsigned compression = parameters.size() > compression_at ? parameters[compression_at] : bitshuffle_none;
-  if (compression != bitshuffle_lz4 && compression != bitshuffle_none) {
-    tell("bitshuffle: this compression (Zstandard?) is not supported, only LZ4 and none");
+  const std::optional<kernels::Encoding> encoding = bitshuffle_encoding(parameters);
+  if (!encoding) {
+    tell("bitshuffle: this compression is not supported, only LZ4, Zstandard and none");
     return 0;
   }
   std::uint64_t bytes = chunk.size();
-  if (compression == bitshuffle_lz4) {
-    if (chunk.size() < 12) {
+  if (encoding->compression != kernels::Compression::none) {
+    if (chunk.size() < kernels::bitshuffle_header_bytes) {
       tell("bitshuffle: chunk shorter than its head");
       return 0;
     }
-    bytes = decoded_bytes(chunk);
-    // LZ4 makes at most 255 bytes of one: a head that promises more is corrupt, and must not cost memory.
-    if (bytes / 255 > chunk.size()) {
+    bytes = kernels::read_big_endian<std::uint64_t>(chunk);
+    if (bytes / largest_ratio(encoding->compression) > chunk.size()) {
       tell("bitshuffle: corrupt chunk");
       return 0;
     }
   }
-  if (expected_bytes != 0 && bytes != expected_bytes) {
+  const std::size_t element_size = bitshuffle_element_size(parameters);
+  if ((expected_bytes != 0 && bytes != expected_bytes) || bytes % element_size != 0) {
     tell("bitshuffle: chunk of another decoded size");
     return 0;
   }
   void* fresh = std::malloc(std::max<std::size_t>(bytes, 1));  // HDF5 releases it with free().
   if (fresh == nullptr) throw std::bad_alloc();
   const std::span<std::byte> out(static_cast<std::byte*>(fresh), bytes);
-  if (compression == bitshuffle_lz4) {
-    if (kernels::decode_bslz4(chunk, element_size, out) != kernels::DecodeStatus::ok) {
-      std::free(fresh);
-      tell("bitshuffle: corrupt chunk");
-      return 0;
-    }
-  } else {
-    std::size_t block = parameters.size() > block_size_at ? parameters[block_size_at] : 0;
-    if (block == 0) block = std::max<std::size_t>(8192 / element_size / 8 * 8, 128);  // bitshuffle's default
-    if (block % 8 != 0 || chunk.size() % element_size != 0) {
-      std::free(fresh);
-      tell("bitshuffle: block size or chunk size not possible");
-      return 0;
-    }
-    unshuffle(chunk, element_size, block, out);
+  if (kernels::decode({chunk, *encoding}, element_size, out) != kernels::DecodeStatus::ok) {
+    std::free(fresh);
+    tell("bitshuffle: corrupt chunk");
+    return 0;
   }
   return exchange(fresh, bytes, buffer_bytes, buffer).size();
 }
@@ -172,7 +145,24 @@ std::size_t apply(unsigned flags, std::size_t count, const unsigned* values, std
 
 }  // namespace
 
-void register_bslz4_filter() {
+std::size_t bitshuffle_element_size(std::span<const unsigned> parameters) {
+  return parameters.size() > element_size_at ? parameters[element_size_at] : 0;
+}
+
+std::optional<kernels::Encoding> bitshuffle_encoding(std::span<const unsigned> parameters) {
+  const std::uint64_t block_elements = parameters.size() > block_size_at ? parameters[block_size_at] : 0;
+  // bitshuffle without compression has no such parameter.
+  switch (parameters.size() > compression_at ? parameters[compression_at] : bitshuffle_none) {
+    case bitshuffle_none:
+      return kernels::Encoding{kernels::Compression::none, kernels::Shuffle::bits,
+                               block_elements * bitshuffle_element_size(parameters)};
+    case bitshuffle_lz4: return kernels::Encoding::bslz4;
+    case bitshuffle_zstd: return kernels::Encoding::bszstd;
+    default: return std::nullopt;
+  }
+}
+
+void register_bitshuffle_filter() {
   H5Z_class2_t filter{};
   filter.version = H5Z_CLASS_T_VERS;
   filter.id = bitshuffle_filter;
@@ -182,18 +172,9 @@ void register_bslz4_filter() {
   filter.set_local = set_local;
   filter.filter = apply;
   check(H5Zregister(&filter), "register filter 32008 (bitshuffle) with HDF5");
-  is_registered = true;
 }
 
 ExpectChunkBytes::ExpectChunkBytes(std::size_t bytes) { expected_bytes = bytes; }
 ExpectChunkBytes::~ExpectChunkBytes() { expected_bytes = 0; }
-
-bool bitshuffle_readable(unsigned compression) {
-  if (compression == bitshuffle_lz4 || compression == bitshuffle_none) {
-    register_bslz4_filter();
-    return true;
-  }
-  return !is_registered && H5Zfilter_avail(bitshuffle_filter) > 0;
-}
 
 }  // namespace annulus::mapping::hdf5
