@@ -1,8 +1,8 @@
 // One LZ4 block: the decoder of the hot path, for blocks of bit planes.
 //
 // Format: github.com/lz4/lz4, doc/lz4_Block_format.md. Bit planes of counts make many short sequences and long runs of
-// short periods; stock liblz4 loses its time on mispredicted branches between those. Here lengths are read without
-// branches, and a match of any period starts with one shuffled 16-byte store.
+// short periods; stock liblz4 loses its time on mispredicted branches between those. Here a match of any
+// period starts with one shuffled 16-byte store.
 #pragma once
 
 #include <cstddef>

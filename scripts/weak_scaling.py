@@ -44,7 +44,8 @@ def simulate(folder, detector, lines, points):
     """A map of `lines` x `points` frames, made once."""
     scan = folder / f"{detector}-{lines}x{points}"
     if not (scan / "scan_master.h5").exists():
-        run([PROGRAM, "simulate", "--map", "-o", scan, "-r", lines, "-t", points, "--detector", detector, "--seed", 3])
+        run([PROGRAM, "simulate", "--map", "-o", scan, "-r", lines, "-t", points, "--detector", detector, "--seed",
+             3])
     return scan
 
 
@@ -83,8 +84,8 @@ def main():
         for ranks in counts:
             found[ranks].append(integrate(folder, scans[ranks], ranks, LINES_PER_RANK * ranks, points, given.backend))
 
-    print(f"{LINES_PER_RANK * points} frames a rank, {given.detector} uint16 bslz4, {given.backend}, one thread a rank, "
-          f"{CORES} cores; median of {given.rounds} rounds\n")
+    print(f"{LINES_PER_RANK * points} frames a rank, {given.detector} uint16 bslz4, {given.backend}, "
+          f"one thread a rank, {CORES} cores; median of {given.rounds} rounds\n")
     print("| ranks | frames/s | efficiency | start to first frame, s | last frame to exit, s |")
     print("|---|---|---|---|---|")
     for ranks in counts:

@@ -10,8 +10,8 @@
 //   row_totals    1-D, a work-group of SEGMENT_LANES work-items a row
 //
 // Defines:   those of pixel_rules.cl, and
-//            GROUP_FRAMES  at most 32, even, a multiple of LANE_FRAMES; what lies at places that the batch does not fill
-//                          is summed, too, and never looked at
+//            GROUP_FRAMES  at most 32, even, a multiple of LANE_FRAMES; what lies at places that the batch does not
+//                          fill is summed, too, and never looked at
 //            LANE_FRAMES   so many that their counts fill 4, 8 or 16 bytes
 //            SINGLE        1: sums in float32, for counts, which are not negative and so do not cancel; 0: float64
 //            VARIANCE      0 no errors, 1 of a given image, 2 max(x, 1) of the raw counts
