@@ -53,7 +53,8 @@ def integrate(folder, scan, ranks, lines, points, backend):
     """(seconds for all frames, from start to the first frame, from the last frame to the end)."""
     told = run(["mpirun", "--oversubscribe", "--bind-to", "none", "-n", ranks, PROGRAM, "map", "-p",
                 scan / "geometry.poni", "-m", scan / "mask.tif", "-r", lines, "-t", points, "--threads", 1, "--backend",
-                backend, "--error-model", "poisson", "--overwrite", "-o", folder / "volume.h5", scan / "scan_master.h5"])
+                backend, "--error-model", "poisson", "--overwrite", "-o", folder / "volume.h5",
+                scan / "scan_master.h5"])
     frames = re.search(r"^all frames +([0-9.]+)", told, re.MULTILINE)
     ends = re.search(r"^start to first frame ([0-9.]+) s, last frame to exit ([0-9.]+) s", told, re.MULTILINE)
     if not frames or not ends:
