@@ -82,8 +82,8 @@ struct Limits {
 
 bool hold_all() {
   constexpr Limits kinds[] = {{Content::dense, "dense", 1.2, 2.4, 2.7},
-                              {Content::typical, "typical", 1.2, 1.8, 2.1},
-                              {Content::sparse, "sparse", 1.2, 2.4, 2.2}};
+                              {Content::typical, "typical", 1.2, 1.8, 2.3},
+                              {Content::sparse, "sparse", 1.2, 2.4, 2.5}};
   bool good = true;
   for (const Limits& kind : kinds) {
     const Workload work(kind.content, frames);

@@ -78,37 +78,45 @@ void take_singles(const Pixel* values, std::size_t pixels, const std::uint8_t* u
 /// Blocks of bit planes whose pixels are no multiple of this are not looked through for counts.
 constexpr std::size_t sparse_block_pixels = 512;
 
-/// How many used pixels are not 0, for each 64 of a block; stops with more than `most`. `pixels` is a multiple of 64.
+/// Finds the used pixels that are not 0, one bit each; stops with more than `most`. `pixels` is a multiple of 64.
 template <typename Pixel>
-ANNULUS_FOR_EVERY_CPU std::size_t count_nonzero(const Pixel* values, const std::uint8_t* used, std::size_t pixels,
-                                                std::size_t most, std::uint8_t* counts) {
-  std::size_t all = 0;
-  for (std::size_t part = 0; part < pixels / 64 && all <= most; ++part) {
-    std::uint8_t count = 0;
-    for (std::size_t pixel = part * 64; pixel < part * 64 + 64; ++pixel) {
-      count = static_cast<std::uint8_t>(count + (static_cast<std::uint8_t>(values[pixel] != 0) & used[pixel]));
+ANNULUS_FOR_EVERY_CPU std::size_t find_nonzero(const Pixel* values, std::size_t pixels, const std::uint8_t* used,
+                                               std::size_t most, std::uint64_t* bits) {
+  std::size_t count = 0;
+  for (std::size_t word = 0; word < pixels / 64 && count <= most; ++word) {
+    std::uint8_t flags[64];
+    for (std::size_t pixel = 0; pixel < 64; ++pixel) {
+      flags[pixel] = static_cast<std::uint8_t>(values[word * 64 + pixel] != 0);
     }
-    counts[part] = count;
-    all += count;
+    // The product brings the flag in byte i to bit i of the last byte; no two flags meet elsewhere.
+    std::uint64_t found = 0;
+    for (std::size_t eight = 0; eight < 64; eight += 8) {
+      std::uint64_t gathered;
+      std::memcpy(&gathered, flags + eight, sizeof gathered);
+      found |= (gathered * 0x0102040810204080U) >> 56 << eight;
+    }
+    std::uint64_t mask;
+    std::memcpy(&mask, used + word * 8, sizeof mask);
+    bits[word] = found & mask;
+    count += static_cast<std::size_t>(std::popcount(bits[word]));
   }
-  return all;
+  return count;
 }
 
 /// Moves all counts of a block to `singles` where they are few, as decode() does by its planes.
+/// @param used  one bit a pixel
 template <typename Pixel>
 bool take_sparse_block(const Pixel* values, std::size_t pixels, const std::uint8_t* used,
                        const BadIntervals<Pixel>& intervals, std::size_t first, std::vector<SinglePixel>& singles) {
   // Blocks of bytes fill more than a tile, so that no such frame comes in planes.
   if (sizeof(Pixel) == 1 || pixels % sparse_block_pixels != 0 || intervals.contain(Pixel{0})) return false;
-  std::uint8_t counts[tile_pixels / 64];
+  std::uint64_t bits[tile_pixels / 64];
   const std::size_t most = pixels / pixels_per_sparse_count;
-  if (count_nonzero(values, used, pixels, most, counts) > most) return false;
-  for (std::size_t part = 0; part < pixels / 64; ++part) {
-    if (counts[part] == 0) continue;
-    for (std::size_t pixel = part * 64; pixel < part * 64 + 64; ++pixel) {
-      const Pixel value = values[pixel];
-      if (value == 0 || used[pixel] == 0) continue;
-      singles.push_back(single_pixel(first + pixel, intervals.contain(value), value));
+  if (find_nonzero(values, pixels, used, most, bits) > most) return false;
+  for (std::size_t word = 0; word < pixels / 64; ++word) {
+    for (std::uint64_t left = bits[word]; left != 0; left &= left - 1) {
+      const std::size_t pixel = word * 64 + static_cast<std::size_t>(std::countr_zero(left));
+      singles.push_back(single_pixel(first + pixel, intervals.contain(values[pixel]), values[pixel]));
     }
   }
   return true;
@@ -405,7 +413,7 @@ FrameLane::Piece FrameLane::read_typed(std::size_t pixels, const UsedPixels& use
     const std::size_t left = pixels - done;
     const std::size_t block = left < 8 ? left : std::min(default_block_bytes / sizeof(Pixel), left - left % 8);
     const std::uint8_t* used_bytes = used.bytes + done;
-    if (take_sparse_block(values + done, block, used_bytes, intervals, first + done, singles)) {
+    if (take_sparse_block(values + done, block, used.bits + done / 8, intervals, first + done, singles)) {
       writer.zeros(done, block);
     } else {
       const bool with_singles = any_single<Pixel>(values + done, used_bytes, block, intervals);
