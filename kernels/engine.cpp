@@ -12,6 +12,7 @@
 #include "kernels/opencl/opencl_engine.hpp"
 #include "kernels/openmp/openmp_engine.hpp"
 #include "kernels/reference/reference_engine.hpp"
+#include "kernels/simd_path.hpp"
 
 namespace annulus::kernels {
 
@@ -103,6 +104,7 @@ std::string_view name_of(Convention convention) {
 }
 
 std::unique_ptr<Engine> make_engine(Backend backend, const DeviceChoice& choice) {
+  static_cast<void>(available_paths());  // whatever ANNULUS_SIMD asks for is refused here, before any work
   switch (backend) {
     case Backend::reference: return reference::make_engine(choice);
     case Backend::openmp: return openmp::make_engine(choice);

@@ -190,7 +190,8 @@ struct DeviceInfo {
 /// share a GPU, which makes each of them slower and divides its memory. "" = they may; a CPU serves any number.
 [[nodiscard]] std::string sharing_problem(std::span<const DeviceInfo> taken);
 
-/// Throws InputError when the backend or its device is not to be had here.
+/// Throws InputError when the backend, its device, or the instruction set that ANNULUS_SIMD names is not to be had
+/// here.
 [[nodiscard]] std::unique_ptr<Engine> make_engine(Backend backend, const DeviceChoice& choice);
 
 }  // namespace annulus::kernels

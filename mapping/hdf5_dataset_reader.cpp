@@ -135,7 +135,8 @@ DatasetReader::Place DatasetReader::locate(std::uint64_t frame) {
   return place;
 }
 
-/// Whether what HDF5 would read was ever written: it gives the fill value for what was not, without a word.
+/// Whether what HDF5 would read was ever written, since it gives the fill value for what was not, without a word; and
+/// whether it can be let near it.
 FrameStatus DatasetReader::presence(std::uint64_t frame) {
   if (description_.is_virtual) {
     bool covered = false;
@@ -157,11 +158,17 @@ FrameStatus DatasetReader::presence(std::uint64_t frame) {
   std::size_t present = 0;
   std::size_t absent = 0;
   const std::uint64_t size = file_bytes();
+  // HDF5 1.10 takes the checksum off without a look at the chunk's length, and reads far outside of a shorter one.
+  constexpr std::uint64_t checksum_bytes = 4;
+  const bool has_checksum =
+      std::ranges::find(description_.filters, H5Z_FILTER_FLETCHER32, &ChunkFilter::id) != description_.filters.end();
   for (hsize_t row = 0; row < description_.rows; row += chunk_[axis]) {
     for (hsize_t column = 0; column < description_.columns; column += chunk_[axis + 1]) {
       corner[axis] = row;
       corner[axis + 1] = column;
-      ++(locate_chunk(dataset_.get(), corner.data(), size) ? present : absent);
+      const auto chunk = locate_chunk(dataset_.get(), corner.data(), size);
+      if (has_checksum && chunk && chunk->bytes < checksum_bytes) return FrameStatus::unreadable;
+      ++(chunk ? present : absent);
     }
   }
   if (present == 0) return FrameStatus::missing;

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <any>
+#include <filesystem>
 #include <sstream>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -114,7 +116,15 @@ BenchOptions parse_bench_options(const std::vector<std::string>& arguments, std:
   options.detector = text("detector");
   options.cold = has("cold");
   if (has("folder")) options.folder = text("folder");
-  if (has("json")) options.json = text("json");
+  if (has("json")) {
+    options.json = text("json");
+    const std::filesystem::path folder = options.json.has_parent_path() ? options.json.parent_path() : ".";
+    if (std::error_code ignored; !std::filesystem::is_directory(folder, ignored)) {
+      problems.add(fmt::format("--json {}: there is no folder {}", options.json.string(), folder.string()));
+    } else if (std::filesystem::is_directory(options.json, ignored)) {
+      problems.add(fmt::format("--json {}: is a folder", options.json.string()));
+    }
+  }
   for (const char* name : {"ratio", "detector", "dtype"}) {
     if (!simulated && !given[name].defaulted()) {
       problems.add(fmt::format("--{} is for simulated scans, but frames are given", name));

@@ -52,6 +52,11 @@ class BadInput(common.TestCase):
         common.run(*self.tomo(output=output))
         self.assertTrue((common.read_volume(output).status == common.OK).all())
 
+    def test_an_instruction_set_that_is_none(self):
+        for backend in ("openmp", "reference"):
+            self.refuse(*self.tomo("--backend", backend), words=["ANNULUS_SIMD=avx1024", "plain"], output=self.output,
+                        ANNULUS_SIMD="avx1024")
+
     def test_frame_file_absent(self):
         self.refuse(*self.tomo(frames=["no-such-frame.tif"]), words=["no-such-frame.tif"], output=self.output)
 

@@ -36,6 +36,12 @@ TEST(BenchOptions, WithoutArgumentsAScanIsSimulated) {
   EXPECT_EQ(parsed.options.backends, std::vector<std::string>{"auto"});
 }
 
+TEST(BenchOptions, AFileThatCannotBeIsToldBeforeAnythingIsMeasured) {
+  EXPECT_TRUE(parse({"--json", "figures.json"}).problems.empty());
+  EXPECT_TRUE(tells(parse({"--json", "no/such/folder/figures.json"}), "there is no folder no/such/folder"));
+  EXPECT_TRUE(tells(parse({"--json", "."}), "--json .: is a folder"));
+}
+
 TEST(BenchOptions, SeveralBackendsKeepTheirOrder) {
   const Parsed parsed = parse({"--backend", "openmp,reference"});
   EXPECT_TRUE(parsed.problems.empty());

@@ -140,6 +140,7 @@ struct DatasetLayout {
   bool shuffle = false;             ///< HDF5's own, before the filter.
   bool big_endian = false;
   bool compact = false;
+  bool checksum = false;  ///< HDF5's own, fletcher32, behind the filter.
 };
 
 inline hdf5::File create_file(const std::filesystem::path& file, hsize_t user_block = 0) {
@@ -167,6 +168,7 @@ inline hdf5::Dataset create_dataset(hid_t file, const std::string& path, hid_t t
         H5Pset_filter(creation.get(), hdf5::bitshuffle_filter, H5Z_FLAG_MANDATORY, values.size(), values.data()),
         "set filter 32008");
   }
+  if (layout.checksum) hdf5::check(H5Pset_fletcher32(creation.get()), "set fletcher32");
   const auto links = hdf5::own<hdf5::PropertyList>(H5Pcreate(H5P_LINK_CREATE), "make properties");
   hdf5::check(H5Pset_create_intermediate_group(links.get(), 1), "make groups");
   const auto stored = hdf5::own<hdf5::Datatype>(H5Tcopy(type), "copy a type");

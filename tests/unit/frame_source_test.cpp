@@ -987,6 +987,26 @@ TEST_F(FrameSource, AChunkStoredWithoutItsFilterIsRead) {
   EXPECT_EQ(fetched[2].status, FrameStatus::wrong_shape);
 }
 
+TEST_F(FrameSource, AChunkTooShortForItsChecksumIsUnreadable) {
+  for (const std::vector<hsize_t>& chunk : {std::vector<hsize_t>{1, rows, columns}, {1, rows, columns / 2}}) {
+    const fs::path name = folder / ("columns" + std::to_string(chunk[2]) + ".h5");
+    {
+      const hdf5::File file = create_file(name);
+      const DatasetLayout layout{.name = "", .chunked = true, .chunk = chunk, .checksum = true};
+      const auto dataset = create_dataset(file.get(), "/data", H5T_NATIVE_UINT16, {2, rows, columns}, layout);
+      const auto values = stack_pixels(PixelType::u16, 0, 2, pixels);
+      hdf5::check(H5Dwrite(dataset.get(), H5T_NATIVE_UINT16, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), "write");
+      const std::array<hsize_t, 3> corner{0, 0, 0};
+      const std::array<char, 3> few{};
+      ASSERT_GE(H5Dwrite_chunk(dataset.get(), H5P_DEFAULT, 0, corner.data(), few.size(), few.data()), 0);
+    }
+    FrameReader reader(open_good({name}));
+    const auto fetched = fetch_all(reader, 0, 2);
+    EXPECT_EQ(fetched[0].status, FrameStatus::unreadable);
+    EXPECT_TRUE(fetched[1].pixels == frame_pixels(PixelType::u16, 1, pixels));
+  }
+}
+
 TEST_F(FrameSource, OfTwoFiltersEitherMayBeLeftOut) {
   // HDF5 leaves deflate out by itself where it makes a chunk no smaller: then it is shuffled all the same.
   const DatasetLayout layout{.name = "", .chunked = true, .filter = 1, .shuffle = true};
