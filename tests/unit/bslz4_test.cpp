@@ -17,38 +17,18 @@
 #include "base/errors.hpp"
 #include "kernels/bitshuffle.hpp"
 #include "tests/fuzz/bslz4_fuzz.hpp"
+#include "tests/unit/codec_bytes.hpp"
 
 namespace annulus::kernels {
 namespace {
 
 using fuzz::Bytes;
 using fuzz::Direction;
+using test::from_hex;
+using test::random_bytes;
+using test::small_counts;
 
 constexpr std::array<std::size_t, 4> element_sizes = {1, 2, 4, 8};
-
-Bytes random_bytes(std::size_t count, std::mt19937_64& random) {
-  Bytes bytes(count);
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
-  return bytes;
-}
-
-/// Little-endian elements with small values, as in a frame: they compress.
-Bytes small_counts(std::size_t elements, std::size_t element_size, std::mt19937_64& random) {
-  Bytes bytes(elements * element_size);
-  std::poisson_distribution<int> counts(3.0);
-  for (std::size_t element = 0; element < elements; ++element) {
-    bytes[element * element_size] = static_cast<std::byte>(counts(random));
-  }
-  return bytes;
-}
-
-Bytes from_hex(std::string_view hex) {
-  Bytes bytes;
-  for (std::size_t digit = 0; digit + 1 < hex.size(); digit += 2) {
-    bytes.push_back(static_cast<std::byte>(std::stoi(std::string(hex.substr(digit, 2)), nullptr, 16)));
-  }
-  return bytes;
-}
 
 template <typename Pixel, typename Formula>
 Bytes frame_of(std::size_t elements, Formula formula) {
