@@ -82,7 +82,7 @@ DecodeStatus BlockReader::skip() {
   return status;
 }
 
-DecodeStatus BlockReader::next(SimdPath path, std::byte* planes) {
+DecodeStatus BlockReader::next(SimdPath path, std::byte* planes, WrittenBytes& written) {
   std::span<const std::byte> block;
   const DecodeStatus status = take(block);
   if (status != DecodeStatus::ok) return status;
@@ -91,6 +91,7 @@ DecodeStatus BlockReader::next(SimdPath path, std::byte* planes) {
   for (std::size_t byte = 0; byte < ahead; byte += 64) __builtin_prefetch(chunk_.data() + byte, 0, 2);
   const std::size_t bytes = next_bytes();
   shuffled_bytes_ -= bytes;
+  written = {bytes, 1};
   if (compression_ != Compression::lz4) {
     const bool ok = decompress(compression_, block, {planes, bytes}) == DecodeStatus::ok;
     return ok ? DecodeStatus::ok : DecodeStatus::corrupt;
@@ -102,7 +103,8 @@ DecodeStatus BlockReader::next(SimdPath path, std::byte* planes) {
     std::copy(block.begin(), block.end(), padded.begin());
     block = std::span(padded).first(block.size());
   }
-  return decode_lz4_block(path, block.data(), block.size(), planes, bytes) ? DecodeStatus::ok : DecodeStatus::corrupt;
+  const bool ok = decode_lz4_block(path, block.data(), block.size(), planes, bytes, written);
+  return ok ? DecodeStatus::ok : DecodeStatus::corrupt;
 }
 
 DecodeStatus BlockReader::rest(std::span<const std::byte>& bytes) const {
@@ -125,8 +127,10 @@ DecodeStatus decode_bitshuffle(const EncodedFrame& chunk, std::size_t element_si
   const SimdPath path = best_path();
   std::size_t position = 0;
   while (const std::size_t bytes = reader.next_bytes()) {
-    status = reader.next(path, planes);
+    WrittenBytes written;
+    status = reader.next(path, planes, written);
     if (status != DecodeStatus::ok) return status;
+    written.extend(planes, bytes);
     bit_unshuffle(path, std::span(planes, bytes), element_size, out.subspan(position, bytes));
     position += bytes;
   }

@@ -31,7 +31,8 @@ class BlockReader {
   /// Decoded bytes of the next block; 0 when none is left.
   [[nodiscard]] std::size_t next_bytes() const { return std::min(block_bytes_, shuffled_bytes_); }
   /// Decodes the next block's bit planes into `planes`, which holds next_bytes() + lz4_slack.
-  [[nodiscard]] DecodeStatus next(SimdPath path, std::byte* planes);
+  /// @param written  set to how far they were written
+  [[nodiscard]] DecodeStatus next(SimdPath path, std::byte* planes, WrittenBytes& written);
   /// Passes over the next block.
   [[nodiscard]] DecodeStatus skip();
   /// What follows the last block: fewer than 8 elements, as they are. `bytes` is its expected length.

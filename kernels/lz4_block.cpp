@@ -1,5 +1,6 @@
 #include "kernels/lz4_block.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -15,6 +16,8 @@ namespace {
 constexpr std::ptrdiff_t last_literals = 5;
 constexpr std::ptrdiff_t last_match_margin = 12;
 constexpr std::ptrdiff_t least_input_behind_literals = 2 + 1 + last_literals;  ///< period, token, literals
+
+constexpr std::size_t least_repetition = 256;  ///< length of a match up to the last literals that need not be written
 
 /// How a match of period p < 16 goes on from the 16 bytes before it.
 struct Periods {
@@ -37,6 +40,19 @@ inline bool continue_length(const std::uint8_t*& in, const std::uint8_t* in_end,
     if (in >= in_end) return false;
     byte = *in++;
     length += byte;
+  }
+  return true;
+}
+
+/// Whether all that is left of the input are the last literals, and these go on with what a match of `length` bytes
+/// repeats: the `period` bytes at `repeated`.
+inline bool goes_on(const std::uint8_t* in, const std::uint8_t* in_end, const std::uint8_t* repeated,
+                    std::size_t period, std::size_t length) {
+  if (in_end - in != 1 + last_literals || *in != last_literals << 4) return false;
+  std::size_t place = length % period;
+  for (std::ptrdiff_t literal = 1; literal <= last_literals; ++literal) {
+    if (in[literal] != repeated[place]) return false;
+    if (++place == period) place = 0;
   }
   return true;
 }
@@ -84,14 +100,24 @@ ANNULUS_TARGET inline __m128i shuffle(__m128i value, const std::array<std::uint8
 
 }  // namespace
 
-bool decode_lz4_block(SimdPath path, const std::byte* in, std::size_t in_bytes, std::byte* out, std::size_t out_bytes) {
+void WrittenBytes::extend(std::byte* out, std::size_t end) {
+  for (std::size_t repeated = period; count < end;) {  // bytes before `count` that all repeat: a multiple of the period
+    const std::size_t more = std::min(repeated, end - count);
+    std::memcpy(out + count, out + count - repeated, more);
+    count += more;
+    repeated += more;
+  }
+}
+
+bool decode_lz4_block(SimdPath path, const std::byte* in, std::size_t in_bytes, std::byte* out, std::size_t out_bytes,
+                      WrittenBytes& written) {
   const auto* begin = reinterpret_cast<const std::uint8_t*>(in);
   auto* to = reinterpret_cast<std::uint8_t*>(out);
 #if defined(__x86_64__)
-  if (path >= SimdPath::avx2) return avx2::decode(begin, begin + in_bytes, to, to + out_bytes);
+  if (path >= SimdPath::avx2) return avx2::decode(begin, begin + in_bytes, to, to + out_bytes, written);
 #endif
   static_cast<void>(path);
-  return plain::decode(begin, begin + in_bytes, to, to + out_bytes);
+  return plain::decode(begin, begin + in_bytes, to, to + out_bytes, written);
 }
 
 }  // namespace annulus::kernels

@@ -1,7 +1,10 @@
 #include "kernels/openmp/counts_product.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
+
+#include "base/every_cpu.hpp"
 
 namespace annulus::kernels::openmp {
 namespace {
@@ -10,10 +13,49 @@ namespace {
 /// compete for the same eight places of the first-level cache.
 constexpr std::size_t piece_stride = tile_pixels + 64;
 
-/// Adds pixels of one lane of a tile, which the product took for 0. Overwrites `singles`.
+/// Lists the pixels of a block with a count of 1 and sends for their weights, each of which is another line of memory.
+ANNULUS_FOR_EVERY_CPU void list_ones(const PairMatrix::Tile& tile, const PixelsOfOne& pixels, std::uint16_t* list) {
+  // A word has one or two pixels mostly, and a loop over those of one would end by surprise: so this one goes on to the
+  // next word without a branch, whose bits it holds ready.
+  std::uint64_t words = pixels.filled;
+  auto word = static_cast<std::size_t>(std::countr_zero(words));
+  std::uint64_t left = pixels.bits[word];
+  words &= words - 1;
+  for (std::size_t index = 0; index < pixels.count; ++index) {
+    const auto next_word = static_cast<std::size_t>(std::countr_zero(words));
+    const std::uint64_t next = pixels.bits[next_word];
+    const std::size_t pixel = pixels.first + word * 64 + static_cast<std::size_t>(std::countr_zero(left));
+    list[index] = static_cast<std::uint16_t>(pixel);
+    __builtin_prefetch(tile.weights + pixel);
+    left &= left - 1;
+    const std::uint64_t done = left == 0 ? ~std::uint64_t{0} : 0;
+    left |= next & done;
+    word ^= (word ^ next_word) & done;
+    words &= (words - 1) | ~done;
+  }
+}
+
+/// Adds such pixels of one lane, which the product took for 0: their variance is that of a 0.
+ANNULUS_FOR_EVERY_CPU void add_ones(const PairMatrix::Tile& tile, std::span<const std::uint16_t> list,
+                                    double* signals) {
+  const bool further = !tile.further.empty();
+  for (const std::uint16_t pixel : list) {
+    const PixelWeights& weights = tile.weights[pixel];
+    if (further && weights.more != 0) {
+      tile.for_each_weight(pixel, [&](std::size_t bin, float weight) { signals[bin] += static_cast<double>(weight); });
+    } else {  // a weight of 0 adds 0 and needs no branch
+      double* place = signals + weights.bin;
+      place[0] += static_cast<double>(weights.first);
+      place[1] += static_cast<double>(weights.second);
+    }
+  }
+}
+
+/// Adds other pixels of one lane of a tile, which the product took for 0. Overwrites `singles`.
 void add_singles(const PairMatrix::Tile& tile, std::size_t first_pixel, std::size_t lane,
                  std::span<SinglePixel> singles, const CountCorrections& corrections, CountSums& sums) {
-  double* const lane_sums = sums.sums() + lane;
+  double* const signals = sums.singles(lane);
+  double* const variances = sums.sums() + lane_count + lane;
   std::size_t with_variance = 0;  // those whose variance is not that of a 0; first of all, most have a count of 1
   for (std::size_t index = 0; index < singles.size(); ++index) {
     // They lie far apart: each one's weights are another line of memory.
@@ -25,15 +67,15 @@ void add_singles(const PairMatrix::Tile& tile, std::size_t first_pixel, std::siz
     with_variance += static_cast<std::size_t>(static_cast<int>(bad) | static_cast<int>(single.count > 1));
     const PixelWeights& weights = tile.weights[single.pixel];
     if (!bad && weights.more == 0) {  // the usual case: a weight of 0 adds 0 and needs no branch
-      double* place = lane_sums + std::size_t{weights.bin} * bin_stride;
+      double* place = signals + weights.bin;
       place[0] += weights.first * count;
-      place[bin_stride] += weights.second * count;
+      place[1] += weights.second * count;
       continue;
     }
     const std::size_t pixel = first_pixel + single.pixel;
     tile.for_each_weight(single.pixel, [&](std::size_t bin, float weight) {
       if (!bad) {
-        lane_sums[bin * bin_stride] += weight * count;
+        signals[bin] += weight * count;
         return;
       }
       const double share = static_cast<double>(weight) * corrections.normalisation[pixel];
@@ -47,7 +89,7 @@ void add_singles(const PairMatrix::Tile& tile, std::size_t first_pixel, std::siz
     const double more = single.bad != 0 ? -1.0 : static_cast<double>(single.count - 1);
     tile.for_each_weight(single.pixel, [&](std::size_t bin, float weight) {
       const double product_variance = weight * weight;
-      lane_sums[bin * bin_stride + lane_count] += product_variance * more;
+      variances[bin * bin_stride] += product_variance * more;
     });
   }
 }
@@ -60,6 +102,7 @@ void CountSums::reset(std::size_t bins) {
   if (bins != bins_) removed_.clear();
   bins_ = bins;
   sums_.assign((bins + 1) * bin_stride, 0.0);
+  singles_.assign((bins + 1) * lane_count, 0.0);
 }
 
 void CountSums::remove(std::size_t place, const Removed& part) {
@@ -73,9 +116,11 @@ void CountSums::remove(std::size_t place, const Removed& part) {
 }
 
 void CountSums::add(const CountSums& other) {
-  double* to = sums_.data();
-  const double* from = other.sums_.data();
-  for (std::size_t place = 0; place < sums_.size(); ++place) to[place] += from[place];
+  const auto add_all = [](const LargeVector<double>& from, LargeVector<double>& to) {
+    for (std::size_t place = 0; place < to.size(); ++place) to[place] += from[place];
+  };
+  add_all(other.sums_, sums_);
+  add_all(other.singles_, singles_);
   for (const std::uint32_t place : other.touched_) remove(place, other.removed_[place]);
 }
 
@@ -97,7 +142,9 @@ void CountsProduct::add(std::span<FrameLane> lanes, std::size_t tile, std::size_
                         Scratch& scratch, CountSums& sums, std::span<DecodeStatus> status) const {
   alignas(64) static const std::uint16_t zeros[tile_pixels] = {};
   const auto* zero_bytes = reinterpret_cast<const std::uint8_t*>(zeros);
+  const std::size_t first_tile = tile;
   for (; tile < end_tile; ++tile) {
+    for (FrameLane& lane : lanes) lane.begin_tile(tile == first_tile);
     const PairMatrix::Tile part = matrix_.tile(tile);
     const std::size_t first_pixel = tile * pair_tile_pixels;
     const std::size_t pixels = std::min(pair_tile_pixels, used.size() - first_pixel);
@@ -161,8 +208,24 @@ void CountsProduct::add(std::span<FrameLane> lanes, std::size_t tile, std::size_
       add_zero_counts(corrections.moments, part, sums.sums());
     }
 
+    // While the pixels of one block are added, the weights of the next one's are on their way.
+    std::uint16_t lists[2][tile_pixels];
+    std::size_t listed = 0;  // in the list of before
+    double* signals_before = nullptr;
+    std::size_t turn = 0;
     for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
-      add_singles(part, first_pixel, lane, scratch.singles_[lane], corrections, sums);
+      for (const PixelsOfOne& ones : scratch.singles_[lane].ones) {
+        list_ones(part, ones, lists[turn]);
+        turn = 1 - turn;
+        add_ones(part, {lists[turn], listed}, signals_before);
+        listed = ones.count;
+        signals_before = sums.singles(lane);
+      }
+    }
+    add_ones(part, {lists[1 - turn], listed}, signals_before);
+
+    for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+      add_singles(part, first_pixel, lane, scratch.singles_[lane].others, corrections, sums);
     }
   }
 }

@@ -44,7 +44,12 @@ class CountSums {
 
   /// [bins + 1][bin_stride], see pair_product.hpp
   [[nodiscard]] double* sums() { return sums_.data(); }
-  [[nodiscard]] double signal(std::size_t bin, std::size_t lane) const { return sums_[bin * bin_stride + lane]; }
+  /// [bins + 1] signals of one lane's single pixels, which stay in the first-level cache where those of sums() would
+  /// be a line of memory each.
+  [[nodiscard]] double* singles(std::size_t lane) { return singles_.data() + lane * (bins_ + 1); }
+  [[nodiscard]] double signal(std::size_t bin, std::size_t lane) const {
+    return sums_[bin * bin_stride + lane] + singles_[lane * (bins_ + 1) + bin];
+  }
   [[nodiscard]] double variance(std::size_t bin, std::size_t lane) const {
     return sums_[bin * bin_stride + lane_count + lane];
   }
@@ -60,6 +65,7 @@ class CountSums {
 
   std::size_t bins_ = 0;
   LargeVector<double> sums_;
+  LargeVector<double> singles_;         // [lanes, bins + 1]
   std::vector<Removed> removed_;        // [bins, lanes] or, as long as no pixel was bad, empty
   std::vector<std::uint32_t> touched_;  // places of removed_ that are not zero: mostly few
 };
@@ -76,7 +82,7 @@ class CountsProduct {
     LargeVector<std::uint16_t> tile_;    // [pair_tile_pixels][lane_count] counts, as bytes where that is enough
     LargeVector<std::uint16_t> pieces_;  // [lane_count][piece_stride]
     std::unique_ptr<LaneScratch> lane_;
-    std::array<std::vector<SinglePixel>, lane_count> singles_;
+    std::array<SinglePixels, lane_count> singles_;
   };
 
   CountsProduct() = default;

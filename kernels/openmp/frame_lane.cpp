@@ -17,8 +17,13 @@
 namespace annulus::kernels::openmp {
 namespace {
 
-/// A block with at most one count in so many pixels goes pixel by pixel: about where both ways cost the same.
-constexpr std::size_t pixels_per_sparse_count = 64;
+/// Where one pixel in so many has a count, or fewer, all of a tile costs as much pixel by pixel as it does in the
+/// product.
+constexpr std::size_t pixels_per_count = 40;
+/// Blocks of such a tile that still go pixel by pixel, lest one of them brings the product into play; and of others,
+/// where nothing is spared but the block's way to the product.
+constexpr std::size_t pixels_per_count_if_sparse = 16;
+constexpr std::size_t pixels_per_count_if_dense = 128;
 
 // Vectors pass between inlined functions alone: no ABI is at stake.
 #pragma GCC diagnostic ignored "-Wpsabi"
@@ -78,6 +83,9 @@ void take_singles(const Pixel* values, std::size_t pixels, const std::uint8_t* u
 /// Blocks of bit planes whose pixels are no multiple of this are not looked through for counts.
 constexpr std::size_t sparse_block_pixels = 512;
 
+/// With more counts than this a block is dense, however many there are.
+constexpr std::size_t dense_from(std::size_t pixels) { return pixels / pixels_per_count_if_sparse; }
+
 /// Finds the used pixels that are not 0, one bit each; stops with more than `most`. `pixels` is a multiple of 64.
 template <typename Pixel>
 ANNULUS_FOR_EVERY_CPU std::size_t find_nonzero(const Pixel* values, std::size_t pixels, const std::uint8_t* used,
@@ -103,23 +111,34 @@ ANNULUS_FOR_EVERY_CPU std::size_t find_nonzero(const Pixel* values, std::size_t 
   return count;
 }
 
-/// Moves all counts of a block to `singles` where they are few, as decode() does by its planes.
+/// Moves all counts of a block to `singles` where they are few, as it is done with planes.
 /// @param used  one bit a pixel
+/// @param most  counts of a block that is taken
+/// @return the counts; or a few more than dense_from(pixels), if there are more than that
 template <typename Pixel>
-bool take_sparse_block(const Pixel* values, std::size_t pixels, const std::uint8_t* used,
-                       const BadIntervals<Pixel>& intervals, std::size_t first, std::vector<SinglePixel>& singles) {
+std::size_t take_sparse_block(const Pixel* values, std::size_t pixels, const std::uint8_t* used, std::size_t most,
+                              const BadIntervals<Pixel>& intervals, std::size_t first, SinglePixels& singles) {
   // Blocks of bytes fill more than a tile, so that no such frame comes in planes.
-  if (sizeof(Pixel) == 1 || pixels % sparse_block_pixels != 0 || intervals.contain(Pixel{0})) return false;
+  if (sizeof(Pixel) == 1 || pixels % sparse_block_pixels != 0 || intervals.contain(Pixel{0})) return pixels;
   std::uint64_t bits[tile_pixels / 64];
-  const std::size_t most = pixels / pixels_per_sparse_count;
-  if (find_nonzero(values, pixels, used, most, bits) > most) return false;
+  const std::size_t count = find_nonzero(values, pixels, used, dense_from(pixels), bits);
+  if (count > most) return count;
+  const bool bad_one = intervals.contain(Pixel{1});
+  PixelsOfOne& ones = singles.ones.emplace_back(first);
   for (std::size_t word = 0; word < pixels / 64; ++word) {
+    ones.bits[word] = 0;
     for (std::uint64_t left = bits[word]; left != 0; left &= left - 1) {
       const std::size_t pixel = word * 64 + static_cast<std::size_t>(std::countr_zero(left));
-      singles.push_back(single_pixel(first + pixel, intervals.contain(values[pixel]), values[pixel]));
+      if (values[pixel] == Pixel{1} && !bad_one) {
+        ones.bits[word] |= left & -left;
+        ++ones.count;
+      } else {
+        singles.others.push_back(single_pixel(first + pixel, intervals.contain(values[pixel]), values[pixel]));
+      }
     }
+    ones.filled |= std::uint64_t{ones.bits[word] != 0} << word;
   }
-  return true;
+  return count;
 }
 
 /// 512 bits, one a pixel.
@@ -127,114 +146,179 @@ typedef std::uint64_t PixelBits __attribute__((vector_size(64)));
 constexpr std::size_t words_per_bits = sizeof(PixelBits) / 8;
 static_assert(sparse_block_pixels == 8 * sizeof(PixelBits));
 
-/// The used pixels of a block that are not 0.
-struct NonzeroPixels {
-  std::size_t count = 0;
-  std::uint64_t filled = 0;                ///< one bit for each of the `bits` that is not 0, the lowest for the first
-  std::uint64_t bits[tile_pixels / 64];    ///< one bit a pixel
-  std::uint64_t beyond[tile_pixels / 64];  ///< those of them that have a bit in other planes than the first
-};
-static_assert(tile_pixels / 64 <= 64);
-
-/// Finds the used pixels that have a bit in one of the planes. Stops with more than `most` of them. `words` of 64
-/// pixels, a multiple of words_per_bits.
-template <std::size_t plane_count>
-ANNULUS_FOR_EVERY_CPU void find_nonzero(const std::byte* planes, std::size_t words, const std::uint8_t* used,
-                                        std::size_t most, NonzeroPixels& found) {
-  typedef std::uint8_t Flags __attribute__((vector_size(words_per_bits)));
-  std::size_t count = 0;
-  std::uint64_t filled = 0;
-  for (std::size_t word = 0; word < words && count <= most; word += words_per_bits) {
-    PixelBits first;
-    PixelBits beyond = {};
-    std::memcpy(&first, planes + word * 8, sizeof first);
-#pragma GCC unroll 32
-    for (std::size_t plane = 1; plane < plane_count; ++plane) {
-      PixelBits value;
-      std::memcpy(&value, planes + (plane * words + word) * 8, sizeof value);
-      beyond |= value;
+/// The bit planes of a block, the lowest first. From the last of those that were written on, all are alike: so whoever
+/// asks for a bit in any plane looks at these alone.
+class BitPlanes {
+ public:
+  /// `all` planes of a block of which so much was written.
+  BitPlanes(std::byte* bytes, std::size_t plane_bytes, std::size_t all, WrittenBytes written)
+      : bytes_(bytes), plane_bytes_(plane_bytes), count_(all), written_(written) {
+    if (plane_bytes % written.period == 0) {
+      const std::size_t repeating = written.count - std::min(written.count, written.period);
+      count_ = std::min(all, (repeating + plane_bytes - 1) / plane_bytes + 1);
     }
-    PixelBits mask;
-    std::memcpy(&mask, used + word * 8, sizeof mask);
-    beyond &= mask;
-    const PixelBits any = (first & mask) | beyond;
-    std::memcpy(found.bits + word, &any, sizeof any);
-    std::memcpy(found.beyond + word, &beyond, sizeof beyond);
-    // A byte for each word, of all ones or none: bit i of byte i is kept, and the product adds them up in the last one.
-    const Flags flags = __builtin_convertvector(any != 0, Flags);
-    std::uint64_t gathered;
-    static_assert(sizeof gathered == sizeof flags);
-    std::memcpy(&gathered, &flags, sizeof gathered);
-    filled |= ((gathered & 0x8040201008040201U) * 0x0101010101010101U) >> 56 << word;
-    for (std::size_t part = 0; part < words_per_bits; ++part) {
-      count += static_cast<std::size_t>(std::popcount(found.bits[word + part]));
-    }
+    written_.extend(bytes_, count_ * plane_bytes_);
   }
-  found.count = count;
-  found.filled = filled;
+
+  /// Planes from the first to the one that the others are like.
+  [[nodiscard]] std::size_t count() const { return count_; }
+  [[nodiscard]] std::size_t words() const { return plane_bytes_ / 8; }
+  /// The first 64 pixels, and each further 64, of any plane.
+  [[nodiscard]] const std::byte* plane(std::size_t number) const {
+    return bytes_ + std::min(number, count_ - 1) * plane_bytes_;
+  }
+  /// The first planes, so many of them, as one piece of memory.
+  [[nodiscard]] std::span<const std::byte> complete(std::size_t planes) {
+    written_.extend(bytes_, planes * plane_bytes_);
+    return {bytes_, planes * plane_bytes_};
+  }
+
+ private:
+  std::byte* bytes_;
+  std::size_t plane_bytes_;
+  std::size_t count_;
+  WrittenBytes written_;
+};
+
+/// The used pixels of 512 that have a bit in planes [first, end), from this word on.
+[[gnu::always_inline]] inline PixelBits any_of(const BitPlanes& planes, std::size_t first, std::size_t end,
+                                               std::size_t word, const std::uint8_t* used) {
+  PixelBits any = {};
+  PixelBits value;
+  for (std::size_t plane = first; plane < end; ++plane) {
+    std::memcpy(&value, planes.plane(plane) + word * 8, sizeof value);
+    any |= value;
+  }
+  std::memcpy(&value, used + word * 8, sizeof value);
+  return any & value;
 }
 
-/// Whether a used pixel has a bit in one of the planes; `words` as above.
-template <std::size_t plane_count>
-ANNULUS_FOR_EVERY_CPU bool any_bit(const std::byte* planes, std::size_t words, const std::uint8_t* used) {
-  PixelBits any = {};
-  for (std::size_t word = 0; word < words; word += words_per_bits) {
-    PixelBits here = {};
-    PixelBits value;
-#pragma GCC unroll 32
-    for (std::size_t plane = 0; plane < plane_count; ++plane) {
-      std::memcpy(&value, planes + (plane * words + word) * 8, sizeof value);
-      here |= value;
-    }
-    std::memcpy(&value, used + word * 8, sizeof value);
-    any |= here & value;
-  }
+/// Those that have a bit in any plane from `first` on.
+[[gnu::always_inline]] inline PixelBits beyond(const BitPlanes& planes, std::size_t first, std::size_t word,
+                                               const std::uint8_t* used) {
+  return any_of(planes, first, std::max(planes.count(), first + 1), word, used);
+}
+
+/// Whether any bit is set.
+[[gnu::always_inline]] inline bool any(const PixelBits& bits) {
   std::uint64_t all = 0;
-  for (std::size_t part = 0; part < words_per_bits; ++part) all |= any[part];
+  for (std::size_t part = 0; part < words_per_bits; ++part) all |= bits[part];
   return all != 0;
+}
+
+/// One bit for each word that is not 0.
+[[gnu::always_inline]] inline std::uint64_t filled_words(const PixelBits& bits) {
+  typedef std::uint8_t Flags __attribute__((vector_size(words_per_bits)));
+  // A byte for each word, of all ones or none: bit i of byte i is kept, and the product adds them up in the last one.
+  const Flags flags = __builtin_convertvector(bits != 0, Flags);
+  std::uint64_t gathered;
+  static_assert(sizeof gathered == sizeof flags);
+  std::memcpy(&gathered, &flags, sizeof gathered);
+  return ((gathered & 0x8040201008040201U) * 0x0101010101010101U) >> 56;
+}
+
+[[gnu::always_inline]] inline std::size_t count_bits(const PixelBits& bits) {
+  std::size_t count = 0;
+  for (std::size_t part = 0; part < words_per_bits; ++part) {
+    count += static_cast<std::size_t>(std::popcount(bits[part]));
+  }
+  return count;
+}
+
+/// Pixels of a block: one bit each.
+struct BlockPixels {
+  std::uint64_t filled = 0;  ///< one bit for each of the `bits` that is not 0, the lowest for the first
+  std::uint64_t bits[tile_pixels / 64];
+};
+
+/// Finds the used pixels that are not 0, those of 1 by themselves; stops with more than `most`. Here and below the
+/// words of a block are a multiple of words_per_bits.
+/// @return how many were found
+ANNULUS_FOR_EVERY_CPU std::size_t find_nonzero(const BitPlanes& planes, const std::uint8_t* used, std::size_t most,
+                                               PixelsOfOne& ones, BlockPixels& others) {
+  std::size_t count = 0;
+  for (std::size_t word = 0; word < planes.words() && count <= most; word += words_per_bits) {
+    // (Where there is one plane, all are alike: so the second is asked for in any case.)
+    const PixelBits more = beyond(planes, 1, word, used);
+    const PixelBits one = any_of(planes, 0, 1, word, used) & ~more;
+    std::memcpy(ones.bits + word, &one, sizeof one);
+    std::memcpy(others.bits + word, &more, sizeof more);
+    count += count_bits(one | more);
+    ones.filled |= filled_words(one) << word;
+    others.filled |= filled_words(more) << word;
+  }
+  ones.count = count;
+  for (std::uint64_t filled = others.filled; filled != 0; filled &= filled - 1) {
+    ones.count -= static_cast<std::size_t>(std::popcount(others.bits[std::countr_zero(filled)]));
+  }
+  return count;
+}
+
+/// Finds the used pixels that have a bit in one of the planes from `first` on.
+ANNULUS_FOR_EVERY_CPU std::size_t find_beyond(const BitPlanes& planes, std::size_t first, const std::uint8_t* used,
+                                              std::size_t most, BlockPixels& found) {
+  std::size_t count = 0;
+  for (std::size_t word = 0; word < planes.words() && count <= most; word += words_per_bits) {
+    const PixelBits bits = beyond(planes, first, word, used);
+    std::memcpy(found.bits + word, &bits, sizeof bits);
+    count += count_bits(bits);
+    found.filled |= filled_words(bits) << word;
+  }
+  return count;
+}
+
+/// Whether there is such a pixel.
+ANNULUS_FOR_EVERY_CPU bool any_beyond(const BitPlanes& planes, std::size_t first, const std::uint8_t* used) {
+  PixelBits all = {};
+  for (std::size_t word = 0; word < planes.words(); word += words_per_bits) all |= beyond(planes, first, word, used);
+  return any(all);
 }
 
 /// The value of one pixel of a block.
 template <typename Pixel>
-Pixel value_of(const std::byte* planes, std::size_t plane_bytes, std::size_t pixel) {
-  std::uint32_t value = 0;
-#pragma GCC unroll 32
-  for (std::size_t plane = 0; plane < 8 * sizeof(Pixel); ++plane) {
-    value |= (std::to_integer<std::uint32_t>(planes[plane * plane_bytes + pixel / 8]) >> (pixel % 8) & 1U) << plane;
-  }
+Pixel value_of(const BitPlanes& planes, std::size_t pixel) {
+  const auto bit_of = [&](std::size_t plane) {
+    return std::to_integer<std::uint32_t>(planes.plane(plane)[pixel / 8]) >> (pixel % 8) & 1U;
+  };
+  const std::size_t last = planes.count() - 1;
+  std::uint32_t value = (0U - bit_of(last)) << last;
+  for (std::size_t plane = 0; plane < last; ++plane) value |= bit_of(plane) << plane;
   return static_cast<Pixel>(value);
 }
 
-/// Appends what was found in a block to `singles`, in the order of the pixels; the block's first one has the number
-/// `first`.
+/// Appends pixels of a block to `singles`, in their order; the block's first one has the number `first`.
 template <typename Pixel>
-void list_pixels(const NonzeroPixels& found, const std::byte* planes, std::size_t plane_bytes, std::size_t first,
+void list_pixels(const BlockPixels& pixels, const BitPlanes& planes, std::size_t first,
                  const BadIntervals<Pixel>& intervals, std::vector<SinglePixel>& singles) {
-  const std::size_t before = singles.size();
-  singles.resize(before + found.count + 1);  // one may be written beyond the last
-  SinglePixel* place = singles.data() + before;
-  const bool bad_one = intervals.contain(Pixel{1});
-  for (std::uint64_t filled = found.filled; filled != 0; filled &= filled - 1) {
+  for (std::uint64_t filled = pixels.filled; filled != 0; filled &= filled - 1) {
     const auto word = static_cast<std::size_t>(std::countr_zero(filled));
-    const std::size_t first_of_word = first + word * 64;
-    SinglePixel* const begin = place;
-    // As if all were 1, which most are. Most words have one or two: a branch between these would be mistaken often.
-    std::uint64_t left = found.bits[word];
-    do {
-      place[0] = single_pixel(first_of_word + static_cast<std::size_t>(std::countr_zero(left)), bad_one, Pixel{1});
-      left &= left - 1;
-      place[1] = single_pixel(first_of_word + static_cast<std::size_t>(std::countr_zero(left)), bad_one, Pixel{1});
-      place += left != 0 ? 2 : 1;
-      left &= left - 1;
-    } while (left != 0);
-    for (std::uint64_t beyond = found.beyond[word]; beyond != 0; beyond &= beyond - 1) {
-      const auto bit = static_cast<std::size_t>(std::countr_zero(beyond));
-      const auto value = value_of<Pixel>(planes, plane_bytes, word * 64 + bit);
-      const std::uint64_t of_those_before = found.bits[word] & ((std::uint64_t{1} << bit) - 1);
-      begin[std::popcount(of_those_before)] = single_pixel(first_of_word + bit, intervals.contain(value), value);
+    for (std::uint64_t left = pixels.bits[word]; left != 0; left &= left - 1) {
+      const std::size_t pixel = word * 64 + static_cast<std::size_t>(std::countr_zero(left));
+      const auto value = value_of<Pixel>(planes, pixel);
+      singles.push_back(single_pixel(first + pixel, intervals.contain(value), value));
     }
   }
-  singles.resize(before + found.count);
+}
+
+/// Moves all counts of a block to `singles` where they are few; as above.
+template <typename Pixel>
+std::size_t take_sparse_block(const BitPlanes& planes, const std::uint8_t* used, std::size_t most,
+                              const BadIntervals<Pixel>& intervals, std::size_t first, SinglePixels& singles) {
+  const std::size_t pixels = planes.words() * 64;
+  if (intervals.contain(Pixel{0})) return pixels;  // empty pixels are no less single than others
+  PixelsOfOne& ones = singles.ones.emplace_back(first);
+  BlockPixels others;
+  const std::size_t count = find_nonzero(planes, used, dense_from(pixels), ones, others);
+  if (count <= most) {
+    if (intervals.contain(Pixel{1})) {
+      for (std::size_t word = 0; word < planes.words(); ++word) others.bits[word] |= ones.bits[word];
+      others.filled |= ones.filled;
+      ones.count = 0;
+    }
+    list_pixels(others, planes, first, intervals, singles.others);
+  }
+  if (count > most || ones.count == 0) singles.ones.pop_back();
+  return count;
 }
 
 /// Where the counts of a piece go: as bytes for as long as they are such. Nothing is written before the first count.
@@ -299,6 +383,15 @@ DecodeStatus FrameLane::open(const EncodedFrame& frame, PixelType type, std::siz
   return status_;
 }
 
+void FrameLane::begin_tile(bool first) {
+  sparse_ = !first && counts_ <= pair_tile_pixels / pixels_per_count;
+  counts_ = 0;
+}
+
+std::size_t FrameLane::most_counts(std::size_t pixels) const {
+  return pixels / (sparse_ ? pixels_per_count_if_sparse : pixels_per_count_if_dense);
+}
+
 void FrameLane::skip() {
   if (status_ != DecodeStatus::ok) return;
   if (raw_ != nullptr) {
@@ -311,8 +404,7 @@ void FrameLane::skip() {
 
 template <typename Pixel>
 FrameLane::Piece FrameLane::decode(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules,
-                                   std::size_t first, LaneScratch& scratch, std::uint16_t* out,
-                                   std::vector<SinglePixel>& singles) {
+                                   std::size_t first, LaneScratch& scratch, std::uint16_t* out, SinglePixels& singles) {
   constexpr std::size_t plane_count = 8 * sizeof(Pixel);
   const BadIntervals<Pixel> intervals(rules);
   // Where no dummy lies among this type's values, a pixel that is single has bits in upper planes: of wide types in
@@ -320,7 +412,8 @@ FrameLane::Piece FrameLane::decode(std::size_t pixels, const UsedPixels& used, c
   const bool planes_tell = sizeof(Pixel) > 1 && intervals.first_b > intervals.last_b;
   constexpr std::size_t first_telling = sizeof(Pixel) > 2 ? 16 : plane_count - 1;
   PieceWriter writer(out);
-  const std::size_t singles_before = singles.size();
+  const std::size_t ones_before = singles.ones.size();
+  const std::size_t others_before_all = singles.others.size();
   for (std::size_t done = 0; done < pixels;) {
     const std::size_t bytes = blocks_.next_bytes();
     const std::size_t block = bytes / sizeof(Pixel);
@@ -334,66 +427,61 @@ FrameLane::Piece FrameLane::decode(std::size_t pixels, const UsedPixels& used, c
       std::memcpy(values, rest.data(), rest.size());
       std::uint16_t* counts = writer.words(done);
       to_words(values, pixels - done, counts);
-      take_singles(values, pixels - done, used_bytes, intervals, first + done, counts, singles);
+      take_singles(values, pixels - done, used_bytes, intervals, first + done, counts, singles.others);
       break;
     }
-    status_ = blocks_.next(path_, scratch.planes);
+    WrittenBytes written;
+    status_ = blocks_.next(path_, scratch.planes, written);
     if (status_ != DecodeStatus::ok) break;
+    BitPlanes planes(scratch.planes, block / 8, plane_count, written);
 
-    const std::byte* planes = scratch.planes;
-    const std::size_t plane_bytes = block / 8;
-    const std::size_t words = block / 64;
     const bool whole_words = block % sparse_block_pixels == 0;
-    const std::size_t most = block / pixels_per_sparse_count;
-    NonzeroPixels nonzero;
-
-    // Where 0 itself is bad, empty pixels are no less single than others.
-    if (whole_words && !intervals.contain(Pixel{0})) {
-      find_nonzero<plane_count>(planes, words, used_bits, most, nonzero);
-      if (nonzero.count <= most) {
-        list_pixels(nonzero, planes, plane_bytes, first + done, intervals, singles);
-        writer.zeros(done, block);
-        done += block;
-        continue;
-      }
+    const std::size_t most = most_counts(block);
+    const std::size_t count =
+        whole_words ? take_sparse_block(planes, used_bits, most, intervals, first + done, singles) : block;
+    counts_ += std::min(count, dense_from(block) + 1);
+    if (count <= most) {
+      writer.zeros(done, block);
+      done += block;
+      continue;
     }
 
     // Of counts below 256 the first eight planes are all that there is, but for a few single pixels.
     const bool tells = planes_tell && whole_words;
     bool as_bytes = tells && writer.takes_bytes();
-    const std::size_t singles_of_others = singles.size();
-    if (as_bytes && any_bit<plane_count - 8>(planes + 8 * plane_bytes, words, used_bits)) {
-      find_nonzero<plane_count - 8>(planes + 8 * plane_bytes, words, used_bits, most, nonzero);
-      as_bytes = nonzero.count <= most;
+    const std::size_t others_before = singles.others.size();
+    if (as_bytes && any_beyond(planes, 8, used_bits)) {
+      BlockPixels large;
+      as_bytes = find_beyond(planes, 8, used_bits, most, large) <= most;
       if (as_bytes) {  // if all of these are single pixels
-        std::copy_n(nonzero.bits, words, nonzero.beyond);
-        list_pixels(nonzero, planes, plane_bytes, first + done, intervals, singles);
+        list_pixels(large, planes, first + done, intervals, singles.others);
         as_bytes = std::all_of(
-            singles.data() + singles_of_others, singles.data() + singles.size(),
+            singles.others.data() + others_before, singles.others.data() + singles.others.size(),
             [](const SinglePixel& single) { return single.bad != 0 || !fits_lane(std::int64_t{single.count}); });
       }
-      if (!as_bytes) singles.resize(singles_of_others);
+      if (!as_bytes) singles.others.resize(others_before);
     }
     if (as_bytes) {
       std::uint8_t* counts = writer.bytes(done);
-      bit_unshuffle(path_, {planes, block}, 1, {reinterpret_cast<std::byte*>(counts), block});
-      for (std::size_t single = singles_of_others; single < singles.size(); ++single) {
-        counts[singles[single].pixel - first - done] = 0;
+      bit_unshuffle(path_, planes.complete(8), 1, {reinterpret_cast<std::byte*>(counts), block});
+      for (std::size_t single = others_before; single < singles.others.size(); ++single) {
+        counts[singles.others[single].pixel - first - done] = 0;
       }
     } else {
       std::uint16_t* counts = writer.words(done);
       auto* place = sizeof(Pixel) == 2 ? reinterpret_cast<std::byte*>(counts) : scratch.values;
       const auto* values = reinterpret_cast<const Pixel*>(place);
-      bit_unshuffle(path_, {planes, bytes}, sizeof(Pixel), {place, bytes});
+      bit_unshuffle(path_, planes.complete(plane_count), sizeof(Pixel), {place, bytes});
       if (sizeof(Pixel) != 2) to_words(values, block, counts);
-      if (!tells || any_bit<plane_count - first_telling>(planes + first_telling * plane_bytes, words, used_bits)) {
-        take_singles(values, block, used_bytes, intervals, first + done, counts, singles);
+      if (!tells || any_beyond(planes, first_telling, used_bits)) {
+        take_singles(values, block, used_bytes, intervals, first + done, counts, singles.others);
       }
     }
     done += block;
   }
   if (status_ != DecodeStatus::ok) {
-    singles.resize(singles_before);
+    singles.ones.erase(singles.ones.begin() + static_cast<std::ptrdiff_t>(ones_before), singles.ones.end());
+    singles.others.resize(others_before_all);
     return {nullptr, nullptr, status_};
   }
   return writer.piece();
@@ -402,7 +490,7 @@ FrameLane::Piece FrameLane::decode(std::size_t pixels, const UsedPixels& used, c
 template <typename Pixel>
 FrameLane::Piece FrameLane::read_typed(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules,
                                        std::size_t first, LaneScratch& scratch, std::uint16_t* out,
-                                       std::vector<SinglePixel>& singles) {
+                                       SinglePixels& singles) {
   if (raw_ == nullptr) return decode<Pixel>(pixels, used, rules, first, scratch, out, singles);
   const auto* values = reinterpret_cast<const Pixel*>(raw_);
   raw_ += pixels * sizeof(Pixel);
@@ -413,7 +501,11 @@ FrameLane::Piece FrameLane::read_typed(std::size_t pixels, const UsedPixels& use
     const std::size_t left = pixels - done;
     const std::size_t block = left < 8 ? left : std::min(default_block_bytes / sizeof(Pixel), left - left % 8);
     const std::uint8_t* used_bytes = used.bytes + done;
-    if (take_sparse_block(values + done, block, used.bits + done / 8, intervals, first + done, singles)) {
+    const std::size_t most = most_counts(block);
+    const std::size_t count =
+        take_sparse_block(values + done, block, used.bits + done / 8, most, intervals, first + done, singles);
+    counts_ += std::min(count, dense_from(block) + 1);
+    if (count <= most) {
       writer.zeros(done, block);
     } else {
       const bool with_singles = any_single<Pixel>(values + done, used_bytes, block, intervals);
@@ -422,7 +514,7 @@ FrameLane::Piece FrameLane::read_typed(std::size_t pixels, const UsedPixels& use
       }
       std::uint16_t* counts = writer.words(done);
       to_words(values + done, block, counts);
-      if (with_singles) take_singles(values + done, block, used_bytes, intervals, first + done, counts, singles);
+      if (with_singles) take_singles(values + done, block, used_bytes, intervals, first + done, counts, singles.others);
     }
     done += block;
   }
@@ -430,8 +522,7 @@ FrameLane::Piece FrameLane::read_typed(std::size_t pixels, const UsedPixels& use
 }
 
 FrameLane::Piece FrameLane::read(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules,
-                                 std::size_t first, LaneScratch& scratch, std::uint16_t* out,
-                                 std::vector<SinglePixel>& singles) {
+                                 std::size_t first, LaneScratch& scratch, std::uint16_t* out, SinglePixels& singles) {
   if (status_ != DecodeStatus::ok) return {nullptr, nullptr, status_};
   return visit_pixel_type(type_, [&]<typename Pixel>() -> Piece {
     if constexpr (std::is_integral_v<Pixel>) {

@@ -17,13 +17,36 @@
 
 namespace annulus::kernels::openmp {
 
-/// A pixel of one frame that the product sees as 0: in eight bytes, since sparse frames consist of these.
+/// A pixel of one frame that the product sees as 0.
 struct SinglePixel {
   std::uint64_t pixel : 16;  ///< counted from the first of the paired matrix' tile
   std::uint64_t bad : 1;
   std::int64_t count : 47;  ///< when it is not bad
 };
 static_assert(sizeof(SinglePixel) == 8);
+
+/// Pixels of a block with a count of 1, which the product sees as 0. Sparse frames consist of these: they stay the bits
+/// that they are.
+struct PixelsOfOne {
+  explicit PixelsOfOne(std::size_t first_pixel) : first(first_pixel) {}
+
+  std::size_t first;         ///< pixel of the first bit, counted from the first of the paired matrix' tile
+  std::size_t count = 0;     ///< bits that are set
+  std::uint64_t filled = 0;  ///< one bit for each of the `bits` that is not 0, the lowest for the first
+  std::uint64_t bits[tile_pixels / 64 + 1];  ///< one bit a pixel; the last is never filled
+};
+static_assert(tile_pixels / 64 <= 64);
+
+/// All pixels of one frame that the product sees as 0.
+struct SinglePixels {
+  std::vector<PixelsOfOne> ones;
+  std::vector<SinglePixel> others;
+
+  void clear() {
+    ones.clear();
+    others.clear();
+  }
+};
 
 /// What the pieces of all lanes share: scratch of one thread.
 struct LaneScratch {
@@ -48,6 +71,11 @@ class FrameLane {
   /// Passes over the next tile_pixels pixels.
   void skip();
 
+  /// Begins a tile of the paired matrix. Whether its blocks of few counts go pixel by pixel, so that the product may
+  /// leave out the whole tile, is guessed from the tile before, of the same frame.
+  /// @param first  there is none before
+  void begin_tile(bool first);
+
   /// What a piece turned out to be: [pixels] counts of either kind, in `out` or elsewhere; all 0 without any.
   struct Piece {
     const std::uint8_t* bytes = nullptr;
@@ -58,21 +86,26 @@ class FrameLane {
   /// @param first    number of the first of them for `singles`, which is appended to
   /// @param out      [tile_pixels] may be overwritten
   [[nodiscard]] Piece read(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules, std::size_t first,
-                           LaneScratch& scratch, std::uint16_t* out, std::vector<SinglePixel>& singles);
+                           LaneScratch& scratch, std::uint16_t* out, SinglePixels& singles);
 
  private:
   template <typename Pixel>
   Piece read_typed(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules, std::size_t first,
-                   LaneScratch& scratch, std::uint16_t* out, std::vector<SinglePixel>& singles);
+                   LaneScratch& scratch, std::uint16_t* out, SinglePixels& singles);
   /// Decodes the next blocks, `pixels` pixels in all.
   template <typename Pixel>
   Piece decode(std::size_t pixels, const UsedPixels& used, const BadPixelRules& rules, std::size_t first,
-               LaneScratch& scratch, std::uint16_t* out, std::vector<SinglePixel>& singles);
+               LaneScratch& scratch, std::uint16_t* out, SinglePixels& singles);
+
+  /// Counts of a block of so many pixels that go by themselves.
+  [[nodiscard]] std::size_t most_counts(std::size_t pixels) const;
 
   PixelType type_ = PixelType::u16;
   SimdPath path_ = SimdPath::plain;
   DecodeStatus status_ = DecodeStatus::ok;
   BlockReader blocks_;
+  bool sparse_ = false;     ///< this tile, as far as can be told
+  std::size_t counts_ = 0;  ///< pixels of this tile that are not 0; of a block beyond which it is dense, no more
   const std::byte* raw_ = nullptr;  ///< what is left of a frame that is not encoded
   /// A frame that is not in blocks that fill tiles, decoded as a whole; shared by copies, which go on from where the
   /// first one stood.

@@ -3,19 +3,23 @@
 #include "kernels/bslz4.hpp"
 
 #include <gtest/gtest.h>
+#include <lz4.h>
 
 #include <array>
 #include <cstring>
 #include <latch>
 #include <map>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/errors.hpp"
 #include "kernels/bitshuffle.hpp"
+#include "kernels/lz4_block.hpp"
 #include "tests/fuzz/bslz4_fuzz.hpp"
 #include "tests/unit/codec_bytes.hpp"
 
@@ -266,6 +270,44 @@ TEST(Bslz4, BrokenContractsAreInternalErrors) {
   EXPECT_THROW(static_cast<void>(decode_bslz4(bytes, 3, bytes)), InternalError);
   EXPECT_THROW(static_cast<void>(decode_bslz4(bytes, 16, bytes)), InternalError);
   EXPECT_THROW(static_cast<void>(encode_bslz4(std::span(bytes).first(23), 2)), InternalError);
+}
+
+/// LZ4 of a block by liblz4, with the slack that the decoder asks for behind it.
+std::pair<Bytes, std::size_t> lz4_block(std::span<const std::byte> block) {
+  Bytes packed(static_cast<std::size_t>(LZ4_compressBound(static_cast<int>(block.size()))) + lz4_slack);
+  const int length =
+      LZ4_compress_default(reinterpret_cast<const char*>(block.data()), reinterpret_cast<char*>(packed.data()),
+                           static_cast<int>(block.size()), static_cast<int>(packed.size()));
+  return {packed, static_cast<std::size_t>(length)};
+}
+
+TEST(Lz4Block, TellsOfARepetitionUpToTheEndAndDoesNotWriteIt) {
+  std::mt19937 random(11);
+  for (const std::size_t period : {1UL, 2UL, 3UL, 100UL, 512UL, 1024UL}) {
+    for (const std::size_t before : {1UL, 511UL, 513UL, 3000UL, 7000UL}) {
+      Bytes block(8192);
+      for (std::size_t byte = 0; byte < block.size(); ++byte) {
+        block[byte] = byte < before + period ? std::byte(random() % 256) : block[byte - period];
+      }
+      for (const bool changed : {false, true}) {  // within the literals that end every block
+        if (changed) block.back() ^= std::byte{1};
+        const auto [packed, length] = lz4_block(block);
+        for (const SimdPath path : {SimdPath::plain, best_path()}) {
+          Bytes out(block.size() + lz4_slack, std::byte{0xa5});
+          WrittenBytes written;
+          ASSERT_TRUE(decode_lz4_block(path, packed.data(), length, out.data(), block.size(), written));
+          if (changed) {
+            EXPECT_EQ(written.count, block.size()) << period << " " << before;
+          } else {
+            EXPECT_LE(written.count, before + 2 * period + 128) << period << " " << before;
+          }
+          written.extend(out.data(), block.size());
+          out.resize(block.size());
+          EXPECT_EQ(out, block) << period << " " << before << " " << changed;
+        }
+      }
+    }
+  }
 }
 
 TEST(Bslz4, ManyThreadsDecodeAtOnce) {
