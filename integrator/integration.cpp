@@ -119,7 +119,8 @@ kernels::BadPixelRules bad_pixel_rules(const IntegrationPlan& plan) {
 
 }  // namespace
 
-Integrator::Integrator(const IntegrationPlan& plan, std::unique_ptr<kernels::Engine> engine, MatrixStore* store)
+Integrator::Integrator(const IntegrationPlan& plan, std::unique_ptr<kernels::Engine> engine, MatrixStore* store,
+                       std::span<const kernels::FrameKind> frames)
     : engine_(std::move(engine)),
       scale_(radial_unit(plan.settings.unit).scale),
       azimuthal_scale_(radial_unit(plan.settings.azimuthal_unit).scale),
@@ -129,20 +130,21 @@ Integrator::Integrator(const IntegrationPlan& plan, std::unique_ptr<kernels::Eng
     throw InputError(
         fmt::format("normalisation factor: found {}, expected a number other than 0", normalisation_factor_));
   }
-  const std::vector<std::uint8_t> mask = effective_mask(plan);
-  const std::vector<double> parallax_m = parallax_table_m(plan.geometry);
-  const kernels::MatrixSpec spec = matrix_spec(plan, mask, parallax_m);
-  take_matrix(spec, store);
-
-  std::vector<float> normalisation = pixel_normalisation(spec.geometry, plan.settings.corrections, plan.flat);
   kernels::Corrections corrections;
-  corrections.normalisation = normalisation;
   corrections.dark = plan.dark;
   corrections.variance = plan.variance;
   corrections.error_model = plan.settings.error_model;
   corrections.filter = plan.settings.filter;
   corrections.convention = plan.settings.convention;
   corrections.bad_pixels = bad_pixel_rules(plan);
+  engine_->prepare(corrections, frames);
+
+  const std::vector<std::uint8_t> mask = effective_mask(plan);
+  const std::vector<double> parallax_m = parallax_table_m(plan.geometry);
+  const kernels::MatrixSpec spec = matrix_spec(plan, mask, parallax_m);
+  take_matrix(spec, store);
+  const std::vector<float> normalisation = pixel_normalisation(spec.geometry, plan.settings.corrections, plan.flat);
+  corrections.normalisation = normalisation;
   engine_->set_corrections(corrections);
 }
 

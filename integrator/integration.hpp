@@ -53,9 +53,11 @@ struct IntegrationPlan {
 class Integrator {
  public:
   /// Takes the matrix from `store`, or else builds it on the engine's device and saves it there; the results are the
-  /// same, to the last bit. The reference backend always builds. `store` is needed during this call only. Throws
-  /// InputError when no pixel is left or q lacks a wavelength.
-  Integrator(const IntegrationPlan& plan, std::unique_ptr<kernels::Engine> engine, MatrixStore* store = nullptr);
+  /// same, to the last bit. The reference backend always builds. `store` is needed during this call only. What frames
+  /// will come lets a device get ready for them meanwhile. Throws InputError when no pixel is left or q lacks a
+  /// wavelength.
+  Integrator(const IntegrationPlan& plan, std::unique_ptr<kernels::Engine> engine, MatrixStore* store = nullptr,
+             std::span<const kernels::FrameKind> frames = {});
 
   /// Numbers in one frame's pattern: radial bins times azimuthal ones.
   [[nodiscard]] std::uint32_t rows() const { return axes_.rows(); }

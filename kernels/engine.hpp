@@ -84,6 +84,14 @@ struct PatternKinds {
   bool std = false;
 };
 
+/// Frames that are going to be integrated.
+struct FrameKind {
+  PixelType type = PixelType::u16;
+  std::size_t batch = 1;  ///< how many at a time, as a rule
+
+  bool operator==(const FrameKind&) const = default;
+};
+
 class Engine {
  public:
   virtual ~Engine();
@@ -94,6 +102,12 @@ class Engine {
 
   /// What people may want to know of how it works, found out while working; each told once, more may come.
   [[nodiscard]] virtual std::vector<std::string> notes() const { return {}; }
+
+  /// Says what is coming: an engine whose device has to compile for it does so while the matrix is made, in threads of
+  /// its own. Saves time and changes no result. Corrections that were set before are to be set again.
+  /// @param corrections  as set_corrections() will get them; of the arrays only the dark, and it may be changed then
+  virtual void prepare([[maybe_unused]] const Corrections& corrections,
+                       [[maybe_unused]] std::span<const FrameKind> frames) {}
 
   /// Builds the matrix on the engine's device and returns the bins' edges. Replaces an earlier matrix.
   /// Throws InputError when no pixel is left, DeviceError when the device fails.
@@ -125,7 +139,8 @@ class Engine {
   [[nodiscard]] virtual std::span<std::byte> staging(std::size_t slot, std::size_t bytes);
 
   /// Starts decoding and integrating; returns before it is done where a device works by itself. The encoded bytes need
-  /// not lie in the slot's memory, but are used fastest from there; they stay until the batch was collected.
+  /// not lie in the slot's memory, but are used fastest from there: then they are the engine's from now on. Elsewhere
+  /// they stay until the batch was collected.
   /// @param monitor  [frames] as for integrate(); copied
   /// @param wanted   what collect() will ask for: errors, standard deviations
   virtual void submit(std::size_t slot, const EncodedBatch& batch, std::span<const double> monitor,

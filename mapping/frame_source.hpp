@@ -162,7 +162,9 @@ class FrameReader {
   [[nodiscard]] Plan plan(std::uint64_t first, std::size_t count);
 
   /// Reads what was planned into `memory`, by `threads` threads; no HDF5. Each frame begins at a multiple of 64 bytes.
-  void read(const Plan& plan, std::span<std::byte> memory, std::span<EncodedFrame> out, int threads) const;
+  /// Returns whether any of them slept meanwhile, as they do when bytes come from a device or a network; what lies in
+  /// the page cache is copied without a rest.
+  bool read(const Plan& plan, std::span<std::byte> memory, std::span<EncodedFrame> out, int threads) const;
 
   /// Both, into `memory`, which grows as it must.
   void fetch(std::uint64_t first, std::span<EncodedFrame> out, std::vector<std::byte>& memory, int threads = 1);

@@ -26,7 +26,7 @@ struct BenchOptions {
   RatioClass ratio = RatioClass::typical;
   std::string detector = "Eiger2CdTe_4M";
   kernels::PixelType type = kernels::PixelType::u16;
-  std::uint64_t frames = 64;     ///< of the simulated scan, or the first ones of the given scan
+  std::uint64_t frames = 128;    ///< of the simulated scan, or the first ones of the given scan
   std::filesystem::path folder;  ///< for the simulated scan and the volumes, kept; "" = temporary
   std::filesystem::path json;    ///< file to write; "" = none
   std::uint32_t repeats = 5;

@@ -37,6 +37,9 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
+/// No batch that a program chooses by itself is cut at the end of a line then.
+constexpr std::uint64_t points_a_line = 16;
+
 /// A folder of its own, removed at the end with all that is in it.
 class ScratchFolder {
  public:
@@ -163,7 +166,7 @@ class Bench {
         comm_(comm),
         root_(rank_of(comm) == 0),
         ranks_(size_of(comm)),
-        threads_(options.map.compute.threads > 0 ? options.map.compute.threads : omp_get_max_threads()) {}
+        threads_(threads_for(options.map.compute)) {}
 
   void run() {
     prepare_scan();
@@ -210,7 +213,7 @@ class Bench {
   void prepare_scan() {
     folder_ = shared_folder();
     MapOptions map = options_.map;
-    map.fast = std::min<std::uint64_t>(map.compute.batch.value_or(usual_batch), options_.frames);  // a line is a batch
+    map.fast = std::min<std::uint64_t>(map.compute.batch.value_or(points_a_line), options_.frames);
     if (map.frames.empty()) {
       std::optional<simulation::Simulation> simulated;
       const simulation::SimulationSettings settings = simulated_scan(options_, map.fast);
@@ -358,7 +361,8 @@ class Bench {
       if (name == kernels::name_of(backend)) experiment.compute.backend = backend;
     }
     const double start = now_s();
-    integrator::Integrator integrator = make_integrator(experiment.plan, experiment.compute, comm_);
+    integrator::Integrator integrator =
+        make_integrator(experiment.plan, experiment.compute, comm_, frame_kinds(experiment));
     const double matrix_s = now_s() - start;
     contenders_.push_back(
         std::make_unique<Contender>(Contender{std::move(experiment), std::move(integrator), {}, {}, 0}));
@@ -468,6 +472,7 @@ class Bench {
     frames_s_ = run.all.total_s;
     stage.parts["create_volume_s"] = run.create_s;
     stage.parts["close_volume_s"] = run.close_s;
+    stage.parts["idle_at_end_s"] = run.idle_s;
     stage.parts["fetch_s"] = run.all.fetch_s / ranks_;
     stage.parts["integrate_s"] = run.all.integrate_s / ranks_;
     stage.parts["write_s"] = run.all.write_s / ranks_;

@@ -122,7 +122,8 @@ ExitCode command_map(mapping::ScanKind kind, const std::vector<std::string>& arg
   overheads.tell_s = now_s() - start;
 
   start = now_s();
-  integrator::Integrator integrator = make_integrator(experiment.plan, experiment.compute, comm);
+  integrator::Integrator integrator =
+      make_integrator(experiment.plan, experiment.compute, comm, frame_kinds(experiment));
   overheads.matrix_s = now_s() - start;
   overheads.matrix_loaded = integrator.matrix_loaded();
 

@@ -1,5 +1,7 @@
 #include "mpi_driver/compute_options.hpp"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <bit>
 #include <system_error>
@@ -32,8 +34,17 @@ kernels::Backend automatic_backend() {
 
 }  // namespace
 
-std::uint32_t default_batch(kernels::Backend backend, std::uint64_t encoded_bytes) {
-  if (backend != kernels::Backend::opencl) return usual_batch;
+std::uint32_t cpu_batch(int threads) {
+  // Measured on 16 cores, ms a frame of 4 megapixels (uint16, ratio 3.0; 4.9; 28.7) by one rank, frames in page cache:
+  // 16 threads in batches of 32: 0.31; 0.28; 0.24, of 64: 0.28; 0.27; 0.22, of 128: 0.28; 0.24; 0.19, of 256: 0.25;
+  // 0.23; 0.18. 8 threads 32: 0.52; 0.44; 0.38, 64: 0.45; 0.43; 0.34, 128: 0.44; 0.41; 0.33. Four threads gain up to 8
+  // % by more than 32, two and one nothing by more than 16. Each frame takes memory, and blocks of a batch are what
+  // ranks share: hence eight a thread, and no more than 128.
+  constexpr unsigned frames_a_thread = 8;
+  return std::clamp(std::bit_ceil(static_cast<unsigned>(std::max(threads, 1)) * frames_a_thread), 16U, 128U);
+}
+
+std::uint32_t opencl_batch(std::uint64_t encoded_bytes) {
   // Measured on an H200 with 16 cores, frames/s with frames of 4 megapixels of uint16 in batches of 8, 16 and 32: 3.0
   // MB encoded: 14,600 to 17,100, 11,200 to 15,100, 11,000 (what was read falls out of the cache before it is sent);
   // 1.8 MB: 17,700, 19,600, 17,000; 0.45 MB: 18,800, 21,500, 22,800. Groups of the product have 8 or 16 frames: powers
@@ -51,7 +62,9 @@ po::options_description compute_option_group() {
   add("device", text(), "OpenCL device: PLATFORM:DEVICE or part of its name (default: by rank)");
   add("share-device", "several ranks of a node may take one GPU (otherwise refused: each would be slower)");
   add("batch", text(),
-      "frames that go through the matrix together (default: 32; OpenCL: 8, 16 or 32, by their size in the file)");
+      "frames that go through the matrix together (default: 16 to 128, by the threads; OpenCL: 8, 16 or 32, by their "
+      "size "
+      "in the file)");
   add("threads", text(), "threads of each rank (default: OMP_NUM_THREADS, or all cores)");
   add("matrix-cache", text(), "folder that keeps integration matrices for later runs; made when it is not there");
   return group;
@@ -86,6 +99,10 @@ ComputeSettings parse_compute_options(const po::variables_map& given, Problems& 
     }
   }
   return compute;
+}
+
+int threads_for(const ComputeSettings& compute) {
+  return compute.threads > 0 ? compute.threads : omp_get_max_threads();
 }
 
 kernels::Backend backend_for(const ComputeSettings& compute) { return compute.backend.value_or(automatic_backend()); }

@@ -1,5 +1,6 @@
 #include "mpi_driver/experiment.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -233,6 +234,15 @@ ComputeSettings compute_of(const Json& json) {
 }
 
 }  // namespace
+
+std::vector<kernels::FrameKind> frame_kinds(const Experiment& experiment) {
+  std::vector<kernels::FrameKind> kinds;
+  for (const mapping::FrameRun& run : experiment.frames.runs) {
+    const kernels::FrameKind kind{run.type, experiment.batch};
+    if (std::ranges::find(kinds, kind) == kinds.end()) kinds.push_back(kind);
+  }
+  return kinds;
+}
 
 std::vector<std::byte> serialise(const Experiment& experiment) {
   const Json json = {{"geometry", geometry_json(experiment.plan.geometry)},

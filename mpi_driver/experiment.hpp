@@ -29,9 +29,11 @@ struct Experiment {
   std::filesystem::path output;
   bool std = false;  ///< The standard deviation is written too.
   ComputeSettings compute;
-  std::uint32_t batch =
-      usual_batch;  ///< frames that go through the matrix together: asked for, chosen, or as many as fit
+  std::uint32_t batch = usual_batch;  ///< frames that go through the matrix together: asked for, chosen, or what fits
 };
+
+/// What its frames are like, each kind once.
+[[nodiscard]] std::vector<kernels::FrameKind> frame_kinds(const Experiment& experiment);
 
 /// A flat byte form, for the broadcast.
 [[nodiscard]] std::vector<std::byte> serialise(const Experiment& experiment);

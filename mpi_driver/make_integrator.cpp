@@ -1,7 +1,5 @@
 #include "mpi_driver/make_integrator.hpp"
 
-#include <omp.h>
-
 #include <optional>
 #include <string>
 #include <utility>
@@ -31,19 +29,20 @@ void check_sharing(kernels::Backend backend, const kernels::DeviceChoice& choice
 }  // namespace
 
 integrator::Integrator make_integrator(const integrator::IntegrationPlan& plan, const ComputeSettings& compute,
-                                       MPI_Comm comm) {
+                                       MPI_Comm comm, std::span<const kernels::FrameKind> frames) {
   using mapping::MatrixCache;
   const int node_rank = node_place_of(comm).rank;
   std::optional<MatrixCache> cache;
   if (!compute.matrix_cache.empty()) {
     cache.emplace(compute.matrix_cache, node_rank == 0 ? MatrixCache::Access::read_and_save : MatrixCache::Access::read,
-                  compute.threads > 0 ? compute.threads : omp_get_max_threads());
+                  threads_for(compute));
   }
   const kernels::Backend backend = backend_for(compute);
   const kernels::DeviceChoice choice = device_choice_for(compute, node_rank);
   check_sharing(backend, choice, compute.share_device, comm);
   std::optional<integrator::Integrator> integrator;
-  together(comm, [&] { integrator.emplace(plan, kernels::make_engine(backend, choice), cache ? &*cache : nullptr); });
+  together(comm,
+           [&] { integrator.emplace(plan, kernels::make_engine(backend, choice), cache ? &*cache : nullptr, frames); });
   if (cache) {
     std::vector<std::string> warnings = cache->warnings();
     if (integrator->engine().backend() == kernels::Backend::reference) {

@@ -111,6 +111,9 @@ MapRun run_map(const Experiment& experiment, Preparation* preparation, OutputMod
   });
   run.close_s = now_s() - start;
   run.all = total_of(mine, comm);
+  double totals_s = 0.0;
+  MPI_Allreduce(&mine.total_s, &totals_s, 1, MPI_DOUBLE, MPI_SUM, comm);
+  run.idle_s = run.all.total_s - totals_s / size_of(comm);
   return run;
 }
 

@@ -32,6 +32,7 @@ enum class ShowProgress : std::uint8_t { no, yes };
 struct MapRun {
   double create_s = 0.0;  ///< rank 0 makes and fills the file, all open it
   double close_s = 0.0;   ///< all close it, rank 0 sets its end
+  double idle_s = 0.0;    ///< from a rank's last frame to the last one of all, the mean of the ranks
   Statistics all;         ///< of all ranks: sums of the stages, the longest of the totals
 };
 

@@ -1,7 +1,5 @@
 #include "mpi_driver/memory_need.hpp"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -27,7 +25,9 @@ constexpr std::uint64_t building_bytes_a_pixel = 48;
 
 /// An entry as rows (4 + 4), twice while they are copied; or in tiles (2 + 4), twice, and once more in slots of a pixel
 /// and two weights (14).
-constexpr std::uint64_t bytes_an_entry = 26;
+constexpr std::uint64_t building_bytes_an_entry = 26;
+/// What stays of them: in tiles, and in slots or as rows.
+constexpr std::uint64_t bytes_an_entry = 20;
 
 /// The rows of a tile: a bin with an end (8), and its slots, filled up to eight of 14 bytes.
 constexpr std::uint64_t bytes_a_tile_row = 8 + 8 * 14;
@@ -54,8 +54,11 @@ constexpr std::uint64_t bytes_a_run = 1'500;
 /// Scratch of a thread: a tile of 16 frames, decoded, with its bookkeeping.
 constexpr std::uint64_t thread_bytes = 4'000'000;
 
-/// Batches on their way: the engines have four slots at most.
-constexpr std::uint64_t slots_of_a_rank = 4;
+/// Batches on their way: as many as OpenCL has slots; on CPUs one is computed while the next one is read.
+constexpr std::uint64_t opencl_slots = 4;
+constexpr std::uint64_t cpu_slots = 2;
+/// Batches that came through HDF5 stay with their plans: those of the slots, and the one behind them.
+constexpr std::uint64_t held_batches = 1;
 
 std::uint64_t rows_of(const integrator::IntegrationSettings& settings) {
   return std::uint64_t{settings.bins} * std::max<std::uint32_t>(settings.azimuthal_bins, 1);
@@ -79,15 +82,64 @@ std::uint64_t number_in(const char* path, const std::string& name) {
 
 std::string gigabytes(std::uint64_t bytes) { return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9); }
 
-}  // namespace
-
-std::uint64_t widest_pixel_bytes(const mapping::FrameList& frames) {
+std::uint64_t decoded_bytes(const mapping::FrameList& frames) {
   std::size_t widest = 1;
   for (const mapping::FrameRun& run : frames.runs) widest = std::max(widest, kernels::size_of(run.type));
-  return widest;
+  return frames.pixels() * widest;
 }
 
-MemoryNeed memory_need(const Experiment& experiment, std::uint64_t entries) {
+/// What an encoder may add to a frame of `bytes`, and the room up to where the next one begins.
+std::uint64_t with_encoder_bytes(std::uint64_t bytes) { return bytes + bytes / 100 + 128; }
+
+}  // namespace
+
+std::uint64_t most_stored_bytes(const mapping::FrameList& frames) { return with_encoder_bytes(decoded_bytes(frames)); }
+
+StoredFrames stored_frames(const mapping::FrameList& frames, std::uint64_t looks) {
+  std::uint64_t compressed = 0;
+  StoredFrames stored;
+  double sum = 0.0;
+  for (const mapping::FrameRun& run : frames.runs) {
+    if (run.storage == mapping::Storage::chunk) {
+      compressed += run.frames;
+      continue;
+    }
+    const std::uint64_t bytes = frames.pixels() * kernels::size_of(run.type);
+    sum += static_cast<double>(run.frames) * static_cast<double>(bytes);
+    stored.most = std::max(stored.most, bytes);
+  }
+  // Every so many compressed frames one is looked at; of those that are not there none is known.
+  looks = std::min(looks, compressed);
+  mapping::FrameReader reader(frames);
+  std::uint64_t found = 0;
+  std::uint64_t found_bytes = 0;
+  std::uint64_t largest = 0;
+  std::uint64_t before = 0;  // frames of the runs before, and the compressed ones of them
+  std::uint64_t compressed_before = 0;
+  for (const mapping::FrameRun& run : frames.runs) {
+    if (run.storage == mapping::Storage::chunk) {
+      while (stored.looked_at < looks && stored.looked_at * compressed / looks < compressed_before + run.frames) {
+        const std::uint64_t place = stored.looked_at++ * compressed / looks - compressed_before;
+        const std::uint64_t bytes = reader.plan(before + place, 1).bytes();
+        found += bytes > 0 ? 1 : 0;
+        found_bytes += bytes;
+        largest = std::max(largest, bytes);
+      }
+      compressed_before += run.frames;
+    }
+    before += run.frames;
+  }
+  if (compressed > 0) {
+    const std::uint64_t bound = most_stored_bytes(frames);
+    sum += static_cast<double>(compressed) * static_cast<double>(found > 0 ? found_bytes / found : bound);
+    stored.most = std::max(stored.most, found > 0 ? std::min(bound, largest + largest / 4) : bound);
+  }
+  const std::uint64_t count = frames.frames();
+  stored.mean = count > 0 ? static_cast<std::uint64_t>(sum / static_cast<double>(count)) : 0;
+  return stored;
+}
+
+MemoryNeed memory_need(const Experiment& experiment, std::uint64_t entries, std::uint64_t stored_bytes) {
   const integrator::IntegrationPlan& plan = experiment.plan;
   const std::uint64_t pixels = pixels_of(plan);
   const std::uint64_t rows = rows_of(plan.settings);
@@ -98,23 +150,27 @@ MemoryNeed memory_need(const Experiment& experiment, std::uint64_t entries) {
   MemoryNeed need;
   need.process = process_bytes;
   const std::uint64_t tile_rows = std::min(entries, (pixels / pixels_a_tile + 1) * rows);
-  need.matrix = pixels * building_bytes_a_pixel + entries * bytes_an_entry + tile_rows * bytes_a_tile_row + rows * 128;
+  need.building =
+      pixels * building_bytes_a_pixel + entries * building_bytes_an_entry + tile_rows * bytes_a_tile_row + rows * 128;
+  const bool opencl = experiment.compute.backend.value_or(kernels::Backend::opencl) == kernels::Backend::opencl;
+  // (What a driver keeps of what was freed on its device is not known.)
+  need.matrix = opencl ? need.building : entries * bytes_an_entry + tile_rows * bytes_a_tile_row + rows * 128;
 
   const integrator::Detector& detector = plan.geometry.detector;
   need.images = pixels * image_bytes_a_pixel + 3 * 4 * (plan.dark.size() + plan.flat.size() + plan.variance.size());
   if (detector.vertices) need.images += 3 * 4 * detector.vertices->size();
 
-  // No encoder makes a frame larger than a per cent more than its pixels; each begins at a multiple of 64 bytes. Beside
-  // the slots, a batch is decoded as a whole where frames cannot go tile by tile, and OpenCL interleaves it.
-  const std::uint64_t frame = pixels * widest_pixel_bytes(experiment.frames);
-  const bool opencl = experiment.compute.backend.value_or(kernels::Backend::opencl) == kernels::Backend::opencl;
-  need.batches = batch * (slots_of_a_rank * (frame + frame / 100 + 128) + (opencl ? 3 : 1) * frame);
+  // Beside the slots, a batch is decoded as a whole where frames cannot go tile by tile, and OpenCL interleaves it.
+  const std::uint64_t frame = decoded_bytes(experiment.frames);
+  const std::uint64_t slots = opencl ? opencl_slots : cpu_slots;
+  const bool held = std::ranges::any_of(
+      experiment.frames.runs, [](const mapping::FrameRun& run) { return run.storage == mapping::Storage::hdf5; });
+  need.batches = batch * (slots * stored_bytes + (held ? slots + held_batches : 0) * frame + (opencl ? 3 : 1) * frame);
 
   std::uint64_t most_lines = 1;
   for (const LineBlock& block : experiment.blocks) most_lines = std::max(most_lines, block.lines);
   const std::uint64_t groups = (batch + lanes - 1) / lanes;
-  const auto threads =
-      static_cast<std::uint64_t>(experiment.compute.threads > 0 ? experiment.compute.threads : omp_get_max_threads());
+  const auto threads = static_cast<std::uint64_t>(threads_for(experiment.compute));
   need.results = groups * (rows <= most_segmented_rows ? segments : 1) * rows * lanes * sum_bytes +
                  (batch + most_lines * experiment.scan.fast) * rows * 4 * kinds + threads * thread_bytes;
 
@@ -172,15 +228,17 @@ std::string fit_batch(Experiment& experiment, std::uint64_t available_bytes) {
   if (available_bytes == 0) return "";
   // The bound that costs nothing is enough nearly always.
   std::uint64_t entries = most_matrix_entries(experiment.plan);
-  if (memory_need(experiment, entries).total() <= available_bytes) return "";
+  std::uint64_t stored = most_stored_bytes(experiment.frames);
+  if (memory_need(experiment, entries, stored).total() <= available_bytes) return "";
   entries = matrix_entries(experiment.plan);
-  const std::uint64_t asked = memory_need(experiment, entries).total();
+  stored = stored_frames(experiment.frames, usual_looks).most;
+  const std::uint64_t asked = memory_need(experiment, entries, stored).total();
   if (asked <= available_bytes) return "";
   const std::uint32_t batch = experiment.batch;
-  while (experiment.batch > 1 && memory_need(experiment, entries).total() > available_bytes) {
+  while (experiment.batch > 1 && memory_need(experiment, entries, stored).total() > available_bytes) {
     experiment.batch = (experiment.batch + 1) / 2;
   }
-  const std::uint64_t least = memory_need(experiment, entries).total();
+  const std::uint64_t least = memory_need(experiment, entries, stored).total();
   if (least > available_bytes) {
     throw InputError(fmt::format(
         "not enough memory: found {} for each rank, expected {} even with batches of one frame; fewer ranks a node, or "

@@ -1,6 +1,7 @@
 // How much memory a rank needs, said before it does: an upper bound from the plan alone.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -11,21 +12,39 @@ namespace annulus::driver {
 /// Upper bounds in bytes, of the rank that holds most. For OpenCL host and device together: on a CPU device they are
 /// the same memory.
 struct MemoryNeed {
-  std::uint64_t process = 0;  ///< program, MPI, HDF5, OpenCL: there before any work
-  std::uint64_t matrix = 0;   ///< in all its forms, and what building it takes
-  std::uint64_t images = 0;   ///< corrections, mask, pixel positions
-  std::uint64_t batches = 0;  ///< frames on their way, in every slot
-  std::uint64_t results = 0;  ///< sums and patterns of a batch and of a block of lines
-  std::uint64_t scan = 0;     ///< what grows with the number of frames: monitor, status, lists; no frame itself
+  std::uint64_t process = 0;   ///< program, MPI, HDF5, OpenCL: there before any work
+  std::uint64_t building = 0;  ///< the matrix and what building it takes, before the first frame
+  std::uint64_t matrix = 0;    ///< in all the forms that are kept
+  std::uint64_t images = 0;    ///< corrections, mask, pixel positions
+  std::uint64_t batches = 0;   ///< frames on their way, in every slot
+  std::uint64_t results = 0;   ///< sums and patterns of a batch and of a block of lines
+  std::uint64_t scan = 0;      ///< what grows with the number of frames: monitor, status, lists; no frame itself
 
-  [[nodiscard]] std::uint64_t total() const { return process + matrix + images + batches + results + scan; }
+  [[nodiscard]] std::uint64_t total() const {
+    return process + images + scan + std::max(building, matrix + batches + results);
+  }
 };
 
-/// @param entries  of the matrix: matrix_entries(), or any bound
-[[nodiscard]] MemoryNeed memory_need(const Experiment& experiment, std::uint64_t entries);
+/// What frames take as they lie in their files, in bytes.
+struct StoredFrames {
+  std::uint64_t mean = 0;
+  std::uint64_t most = 0;       ///< no frame takes more: known where they are not compressed, else a quarter above the
+                                ///< largest that was looked at
+  std::uint64_t looked_at = 0;  ///< how many compressed frames were; 0 = none had to be
+};
 
-/// Bytes of a pixel of the widest type among the frames.
-[[nodiscard]] std::uint64_t widest_pixel_bytes(const mapping::FrameList& frames);
+/// Enough for a look at the whole scan: a file may have to be opened for each.
+inline constexpr std::uint64_t usual_looks = 100;
+
+/// Looks where at most `looks` compressed frames all over the scan lie, and reads none. Calls HDF5.
+[[nodiscard]] StoredFrames stored_frames(const mapping::FrameList& frames, std::uint64_t looks);
+
+/// No encoder makes more of any frame of the list.
+[[nodiscard]] std::uint64_t most_stored_bytes(const mapping::FrameList& frames);
+
+/// @param entries       of the matrix: matrix_entries(), or any bound
+/// @param stored_bytes  of a frame: stored_frames(), or any bound
+[[nodiscard]] MemoryNeed memory_need(const Experiment& experiment, std::uint64_t entries, std::uint64_t stored_bytes);
 
 /// Entries that the plan's matrix will have, to a per cent or so: counted for a sample of the pixels, with the bins
 /// that all of them make. Costs some tenths of a second for 4 megapixels.

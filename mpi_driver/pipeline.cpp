@@ -1,11 +1,10 @@
 #include "mpi_driver/pipeline.hpp"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <future>
 #include <limits>
@@ -14,6 +13,7 @@
 #include <numeric>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "kernels/lz4_block.hpp"
 #include "mpi_driver/clock.hpp"
@@ -22,14 +22,21 @@ namespace annulus::driver {
 namespace {
 using mapping::FrameStatus;
 
-/// Threads that read. Beside a device that computes by itself stand this thread, which waits for it wide awake, and the
-/// driver's own: readers that lose their core to them keep the whole team waiting. On a CPU all threads decode, so one
-/// reads for four of them, which is about what both cost: a second team on the same cores would make each wait for the
-/// other.
-int reading_threads(const ComputeSettings& compute) {
-  const int threads = compute.threads > 0 ? compute.threads : omp_get_max_threads();
-  if (backend_for(compute) == kernels::Backend::opencl) return threads > 4 ? threads - 2 : threads;
-  return std::max(1, threads / 4);
+/// How many threads of a rank read.
+struct Readers {
+  /// While others compute. Beside a device that computes by itself stand this thread, which waits for it wide awake,
+  /// and the driver's own: readers that lose their core to them keep the whole team waiting. On a CPU all threads
+  /// decode, so one reads for four of them, which is about what both cost: a second team on the same cores would make
+  /// each wait for the other.
+  int ahead = 1;
+  /// By turns with computing; 0 = never, because a device computes.
+  int in_turn = 0;
+};
+
+Readers readers_for(const ComputeSettings& compute) {
+  const int threads = threads_for(compute);
+  if (backend_for(compute) == kernels::Backend::opencl) return {threads > 4 ? threads - 2 : threads, 0};
+  return {std::max(1, threads / 4), threads};
 }
 
 /// Consecutive points of a block in the order of their frames.
@@ -44,6 +51,7 @@ struct BatchPlan {
 /// A batch on its way; its buffers are used again and again.
 struct Batch {
   BatchPlan plan;
+  bool waited = false;                         ///< for the storage, while it was read
   std::vector<mapping::EncodedFrame> encoded;  ///< [points]
   std::vector<FrameStatus> status;             ///< [points]
   kernels::PixelType type = kernels::PixelType::u16;
@@ -79,8 +87,8 @@ struct Results {
   }
 };
 
-/// One thread that runs one task at a time, for as long as it lives: OpenMP keeps a team of threads for each thread
-/// that opens parallel regions, so a new thread for each batch would start a new team for each batch.
+/// One thread that runs tasks one after the other, for as long as it lives: OpenMP keeps a team of threads for each
+/// thread that opens parallel regions, so a new thread for each batch would start a new team for each batch.
 class LoaderThread {
  public:
   LoaderThread() : thread_([this](const std::stop_token& stop) { loop(stop); }) {}
@@ -90,7 +98,7 @@ class LoaderThread {
     std::future<void> done = task.get_future();
     {
       const std::lock_guard lock(mutex_);
-      task_ = std::move(task);
+      tasks_.push_back(std::move(task));
     }
     wake_.notify_one();
     return done;
@@ -102,9 +110,10 @@ class LoaderThread {
       std::packaged_task<void()> task;
       {
         std::unique_lock lock(mutex_);
-        if (!wake_.wait(lock, stop, [this] { return task_.has_value(); })) return;
-        task = std::move(*task_);
-        task_.reset();
+        wake_.wait(lock, stop, [this] { return !tasks_.empty(); });
+        if (stop.stop_requested()) return;
+        task = std::move(tasks_.front());
+        tasks_.pop_front();
       }
       task();
     }
@@ -112,7 +121,7 @@ class LoaderThread {
 
   std::mutex mutex_;
   std::condition_variable_any wake_;
-  std::optional<std::packaged_task<void()>> task_;
+  std::deque<std::packaged_task<void()>> tasks_;
   std::jthread thread_;  // last: it uses the members above
 };
 
@@ -126,49 +135,66 @@ class Pipeline {
         counter_(counter),
         progress_(progress),
         reader_(experiment.frames),
-        readers_(reading_threads(experiment.compute)) {}
+        readers_(readers_for(experiment.compute)),
+        read_ahead_(readers_.in_turn == 0) {}
 
   Statistics run() {
     const double start = now_s();
     batches_.resize(integrator_.slots());
-    // Batch k is started in slot k modulo the slots when it was loaded, and batch k + 1 is loaded meanwhile. Then batch
-    // k - ahead is collected, which empties the slot that the batch after the next will need.
+    // Batch k goes through slot k modulo the slots. While it is started, batch k + 1 is being loaded and batch k + 2
+    // waits for the loader, which so never waits for this thread; then batch k - lag is collected, which empties the
+    // slot of batch k + 2. By turns there is one batch at a time.
     const std::uint64_t slots = batches_.size();
-    const std::uint64_t ahead = slots - 2;
+    const std::uint64_t lag = slots - 2;
+    std::deque<std::future<void>> loads;
+    std::uint64_t planned = 0;
+    std::uint64_t started = 0;
     std::uint64_t collected = 0;
-    // What is to be loaded is known one batch ahead, so that the loader need not wait for HDF5.
-    BatchPlan following;
-    bool more = plan_next(following);
-    std::future<void> loaded;
-    const auto start_next = [&](std::size_t slot) {
-      batches_[slot].plan = std::move(following);
-      loaded = start_loading(slot);
-      return plan_next(following);
-    };
-    bool loading = more;
-    if (more) more = start_next(0);
-    for (std::uint64_t number = 0; loading; ++number) {
-      // The loader must have ended before an exception may unwind what it works on.
-      try {
-        loaded.get();
-        loading = more;
-        if (more) more = start_next((number + 1) % slots);  // first: starting a batch takes the host some time, too
-        submit(number % slots);
-        if (number >= ahead) collect(collected++ % slots);
-        for (; !loading && collected <= number; ++collected) collect(collected % slots);
-      } catch (...) {
-        if (loaded.valid()) loaded.wait();
-        throw;
+    const auto start_loads = [&] {
+      // Nothing is on its way: the caches may still hold the first slot's memory.
+      if (collected == planned) planned = started = collected = 0;
+      while (loads.size() < (read_ahead_ ? 2 : 1) && planned - collected < slots && plan_next()) {
+        const std::size_t slot = planned++ % slots;
+        batches_[slot].plan = *std::exchange(following_, std::nullopt);
+        loads.push_back(start_loading(slot));
       }
+      if (read_ahead_) plan_next();  // the loader need not wait for HDF5 then
+    };
+    start_loads();
+    while (!loads.empty()) {
+      loads.front().get();
+      loads.pop_front();
+      if (reads_ahead(batches_[started % slots])) start_loads();
+      submit(started % slots);
+      if (started - collected >= lag) collect(collected++ % slots);
+      ++started;
+      start_loads();
     }
+    while (collected < started) collect(collected++ % slots);
     statistics_.total_s = now_s() - start;
     statistics_.fetch_s = fetch_s_;
     return statistics_;
   }
 
  private:
-  /// The next points to do: of the block at hand, or of the next one that nobody has claimed. False at the end.
-  bool plan_next(BatchPlan& plan) {
+  /// Has a batch read into its slot: by the loader, or by this thread in the moment that it asks for it.
+  [[nodiscard]] std::future<void> start_loading(std::size_t slot) {
+    if (read_ahead_) return loader_.start([this, slot] { load(slot, readers_.ahead); });
+    return std::async(std::launch::deferred, [this, slot] { load(slot, readers_.in_turn); });
+  }
+
+  /// Whether those behind a batch that was just loaded are read while it is computed. Copies out of the page cache take
+  /// cores that would rather compute, and two threads that share a core lose its caches to each other: then the same
+  /// threads read and compute by turns. Where reading had to wait, the storage works by itself meanwhile.
+  bool reads_ahead(const Batch& loaded) {
+    read_ahead_ = readers_.in_turn == 0 || loaded.waited;
+    return read_ahead_;
+  }
+
+  /// Finds the next points to do, unless they are known: of the block at hand, or of the next one that nobody has
+  /// claimed. False at the end.
+  bool plan_next() {
+    if (following_) return true;
     if (!claimed_ || claimed_done_ == claimed_->lines * experiment_.scan.fast) {
       const std::uint64_t index = counter_.take();
       if (index >= experiment_.blocks.size()) return false;
@@ -177,6 +203,7 @@ class Pipeline {
       progress_.update(index * claimed_->lines * experiment_.scan.fast);
     }
     const std::uint64_t points = claimed_->lines * experiment_.scan.fast;
+    BatchPlan& plan = following_.emplace();
     plan.block = *claimed_;
     plan.first = claimed_done_;
     plan.points = std::min<std::uint64_t>(experiment_.batch, points - claimed_done_);
@@ -209,10 +236,6 @@ class Pipeline {
     return line * scan.fast + (backwards ? scan.fast - 1 - step : step);
   }
 
-  [[nodiscard]] std::future<void> start_loading(std::size_t slot) {
-    return loader_.start([this, slot] { load(slot); });
-  }
-
   /// Points of a batch before the first frame.
   [[nodiscard]] std::uint64_t points_before(const BatchPlan& plan) const {
     const std::int64_t first = frame_of(plan.block, plan.first);
@@ -231,8 +254,7 @@ class Pipeline {
   }
 
   /// Reads a batch into its slot's memory.
-  void load(std::size_t slot) {
-    const double start = now_s();
+  void load(std::size_t slot, int threads) {
     Batch& batch = batches_[slot];
     const BatchPlan& plan = batch.plan;
     batch.encoded.assign(plan.points, {});
@@ -240,7 +262,8 @@ class Pipeline {
     batch.type = type_of(frame_of(plan.block, plan.first + before));
     const std::span<mapping::EncodedFrame> existing = std::span(batch.encoded).subspan(before);
     const std::span<std::byte> memory = integrator_.staging(slot, plan.where.bytes() + kernels::lz4_slack);
-    if (!existing.empty()) reader_.read(plan.where, memory, existing, readers_);
+    const double start = now_s();
+    batch.waited = !existing.empty() && reader_.read(plan.where, memory, existing, threads);
     fetch_s_ = fetch_s_ + (now_s() - start);
   }
 
@@ -318,10 +341,12 @@ class Pipeline {
   SharedCounter& counter_;
   Progress& progress_;
   mapping::FrameReader reader_;
-  int readers_;
+  Readers readers_;
+  bool read_ahead_;
 
   std::optional<LineBlock> claimed_;
   std::uint64_t claimed_done_ = 0;
+  std::optional<BatchPlan> following_;  // the batch to be read next, where that is known
   std::mutex hdf5_;
   std::vector<Batch> batches_;                  // [slots]
   Results results_;                             // [frames of a batch, rows]

@@ -1,7 +1,8 @@
 // A rank's way through its share of the scan: claim lines, fetch, decode, integrate, write.
 //
-// Batches go through the engine's slots: one is read by a loader thread, straight into the slot's memory, while others
-// are decoded and integrated, and the results of a third are written. Nothing here is collective.
+// Batches go through the engine's slots. For a device, and where reading has to wait for the storage, one is read by a
+// loader thread, straight into the slot's memory, while others are decoded and integrated; where a CPU computes and the
+// bytes are in its memory already, the same threads read and compute by turns. Nothing here is collective.
 #pragma once
 
 #include <mpi.h>

@@ -310,21 +310,6 @@ std::vector<LineBlock> blocks_of(const mapping::Scan& scan, const std::vector<st
   return blocks;
 }
 
-/// Bytes of a frame as it lies in its file, the mean of some all over the scan; of what is not there none are known.
-std::uint64_t encoded_bytes(const mapping::FrameList& list) {
-  constexpr std::uint64_t most_looked_at = 8;
-  mapping::FrameReader reader(list);
-  const std::uint64_t looked_at = std::min(list.frames(), most_looked_at);
-  std::uint64_t bytes = 0;
-  std::uint64_t found = 0;
-  for (std::uint64_t number = 0; number < looked_at; ++number) {
-    const std::uint64_t of_frame = reader.plan(number * list.frames() / looked_at, 1).bytes();
-    bytes += of_frame;
-    found += of_frame > 0 ? 1 : 0;
-  }
-  return found > 0 ? bytes / found : widest_pixel_bytes(list) * list.pixels();
-}
-
 }  // namespace
 
 Preparation prepare(const MapOptions& options, int ranks, int node_ranks, const std::string& command_line,
@@ -409,9 +394,10 @@ Preparation prepare(const MapOptions& options, int ranks, int node_ranks, const 
     preparation.points_done = static_cast<std::uint64_t>(
         std::count(status.begin(), status.end(), static_cast<std::uint8_t>(mapping::FrameStatus::ok)));
   }
-  preparation.encoded_bytes = encoded_bytes(list);
-  experiment.batch =
-      experiment.compute.batch.value_or(default_batch(backend_for(experiment.compute), preparation.encoded_bytes));
+  experiment.batch = experiment.compute.batch ? *experiment.compute.batch
+                     : backend_for(experiment.compute) == kernels::Backend::opencl
+                         ? opencl_batch(stored_frames(list, 8).mean)
+                         : cpu_batch(threads_for(experiment.compute));
   experiment.blocks = blocks_of(scan, status, experiment.batch, ranks);
   const std::string warning = fit_batch(experiment, memory_available_bytes() / static_cast<std::uint64_t>(node_ranks));
   if (!warning.empty()) {
@@ -447,23 +433,28 @@ std::string describe(const Preparation& preparation, int ranks) {
   const double rows = static_cast<double>(settings.bins) * std::max<std::uint32_t>(settings.azimuthal_bins, 1);
   const double kinds = 1.0 + (preparation.description.errors ? 1.0 : 0.0) + (experiment.std ? 1.0 : 0.0);
   const double volume = static_cast<double>(scan.points()) * rows * 4.0 * kinds;
+  const StoredFrames stored = stored_frames(experiment.frames, usual_looks);
   std::string text;
   text += fmt::format("frames    {} in {} input{}, {:.2f} MB each{}\n", experiment.frames.frames(),
                       experiment.frames.inputs.size(), experiment.frames.inputs.size() == 1 ? "" : "s",
-                      static_cast<double>(preparation.encoded_bytes) / megabyte, storage_text);
+                      static_cast<double>(stored.mean) / megabyte, storage_text);
   text += fmt::format("grid      {} {} x {} {}{}, offset {}\n", scan.slow, scan.slow_axis.name, scan.fast,
                       scan.fast_axis.name, scan.zigzag ? ", zigzag" : "", scan.offset);
   text += describe_plan(experiment.plan);
   const std::uint64_t entries = matrix_entries(experiment.plan);
-  const MemoryNeed need = memory_need(experiment, entries);
+  const MemoryNeed need = memory_need(experiment, entries, stored.most);
   const auto megabytes = [&](std::uint64_t bytes) { return static_cast<double>(bytes) / megabyte; };
   text += fmt::format(
-      "memory    at most {:.0f} MB a rank: matrix of {:.1f} million entries {:.0f}, images {:.0f}, batches of {} "
-      "frames "
-      "{:.0f}, results {:.0f}, lists of the scan {:.0f}, program {:.0f}; {} rank{}\n",
-      megabytes(need.total()), static_cast<double>(entries) / 1e6, megabytes(need.matrix), megabytes(need.images),
-      experiment.batch, megabytes(need.batches), megabytes(need.results), megabytes(need.scan), megabytes(need.process),
-      ranks, ranks == 1 ? "" : "s");
+      "memory    at most {:.0f} MB a rank: program {:.0f}, images {:.0f}, lists of the scan {:.0f}, and the larger of "
+      "building the matrix {:.0f} or then the matrix of {:.1f} million entries {:.0f}, batches of {} frames {:.0f} and "
+      "results {:.0f}; {} rank{}\n",
+      megabytes(need.total()), megabytes(need.process), megabytes(need.images), megabytes(need.scan),
+      megabytes(need.building), static_cast<double>(entries) / 1e6, megabytes(need.matrix), experiment.batch,
+      megabytes(need.batches), megabytes(need.results), ranks, ranks == 1 ? "" : "s");
+  if (stored.looked_at > 0) {
+    text += fmt::format("          with frames of up to {:.2f} MB in their files, a quarter above the largest of {}\n",
+                        static_cast<double>(stored.most) / megabyte, stored.looked_at);
+  }
   text += fmt::format("output    {}: {:.1f} MB\n", experiment.output.string(), volume / megabyte);
   if (preparation.points_done > 0) {
     text += fmt::format("resumed   {} of {} points are done\n", preparation.points_done, scan.points());

@@ -15,7 +15,6 @@ struct Preparation {
   Experiment experiment;
   mapping::VolumeDescription description;  ///< without the axes of the bins, which the integrator knows
   std::uint64_t points_done = 0;           ///< by the run that is resumed
-  std::uint64_t encoded_bytes = 0;         ///< of a frame as it lies in its file, the mean of some
   std::vector<std::string> warnings;       ///< what looks wrong and may be meant
 };
 

@@ -42,7 +42,6 @@ DecodePlan plan_decoding(std::span<const EncodedFrame> frames, std::size_t pixel
   const std::size_t shuffled_bytes = pixels / 8 * group_bytes;
   const std::size_t rest_bytes = pixels % 8 * element_size;
 
-  std::vector<Walk> walks;
   for (std::size_t place = 0; place < frames.size(); ++place) {
     const std::span<const std::byte> chunk = frames[place].bytes;
     if (frames[place].encoding != Encoding::bslz4 || chunk.size() < header_bytes + length_bytes + rest_bytes) continue;
@@ -60,9 +59,17 @@ DecodePlan plan_decoding(std::span<const EncodedFrame> frames, std::size_t pixel
     plan.block_starts.resize(plan.block_starts.size() + frame.blocks + 1);
     plan.most_blocks = std::max(plan.most_blocks, frame.blocks);
     plan.largest_block = std::max(plan.largest_block, frame.block_bytes);
-    walks.push_back({place, chunk, header_bytes, longest_lz4(block_bytes)});
   }
+  plan.rest_bytes = rest_bytes;
+  return plan;
+}
 
+void find_blocks(std::span<const EncodedFrame> frames, DecodePlan& plan) {
+  std::vector<Walk> walks;
+  for (std::size_t place = 0; place < frames.size(); ++place) {
+    if (plan.frames[place].blocks == 0) continue;
+    walks.push_back({place, frames[place].bytes, header_bytes, longest_lz4(plan.frames[place].block_bytes)});
+  }
   for (std::uint32_t block = 0; !walks.empty(); ++block) {
     std::erase_if(walks, [&](Walk& walk) {
       DeviceFrame& frame = plan.frames[walk.frame];
@@ -70,7 +77,7 @@ DecodePlan plan_decoding(std::span<const EncodedFrame> frames, std::size_t pixel
       start = static_cast<std::uint32_t>(walk.position + length_bytes);
       // One entry behind the last block: where the next would start, so that all lengths are differences.
       if (block == frame.blocks) {
-        if (walk.chunk.size() - walk.position < rest_bytes) frame.blocks = 0;
+        if (walk.chunk.size() - walk.position < plan.rest_bytes) frame.blocks = 0;
         return true;
       }
       if (walk.chunk.size() - walk.position < length_bytes) {
@@ -88,7 +95,6 @@ DecodePlan plan_decoding(std::span<const EncodedFrame> frames, std::size_t pixel
       return false;
     });
   }
-  return plan;
 }
 
 unsigned host_sixteenths(const StageTimes& times) {

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <deque>
 #include <exception>
 #include <limits>
+#include <mutex>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -50,6 +52,10 @@ ProgramSource decode_source() {
 constexpr std::uint32_t large_group_frames = 16;
 constexpr std::uint32_t small_group_frames = 4;
 constexpr std::uint32_t lane_frames = 4;  // frames that a work-item holds; fixed in batch_product.cl
+
+std::uint32_t row_group_frames(std::size_t frames) {
+  return frames <= small_group_frames ? small_group_frames : large_group_frames;
+}
 
 const char* opencl_type(PixelType type) {
   switch (type) {
@@ -151,8 +157,9 @@ constexpr std::size_t batches_on_their_way = 4;
 // Where an encoded frame is decoded.
 enum class DecodedBy : std::uint8_t {
   device,
-  host,     ///< before it goes to the device
-  nothing,  ///< it holds pixels as they are, or cannot be decoded
+  host,        ///< before it goes to the device
+  host_later,  ///< when all else is done: its blocks do not lie in its bytes
+  nothing,     ///< it holds pixels as they are, or cannot be decoded
 };
 
 // Device memory of what depends on the frames' numbers, for the largest batch
@@ -227,6 +234,26 @@ class OpenclEngine final : public Engine {
   [[nodiscard]] Backend backend() const override { return Backend::opencl; }
   [[nodiscard]] std::string device_name() const override { return runtime_.info().name; }
 
+  void prepare(const Corrections& corrections, std::span<const FrameKind> frames) override {
+    has_corrections_ = false;
+    take_rules(corrections);
+    runtime_.build_ahead(batch_product_source, sum_corrections_options());
+    if (sums_by_tiles()) runtime_.build_ahead(tile_product_source(), tile_totals_options());
+    for (const FrameKind& kind : frames) {
+      if (std::holds_alternative<QuantileRange>(filter_)) {
+        runtime_.build_ahead(quantile_source, quantile_options(kind.type));
+      } else if (sums_by_tiles() && size_of(kind.type) <= 4) {
+        runtime_.build_ahead(tile_product_source(), tile_options(kind.type, tile_group_frames(kind.type, kind.batch)));
+      } else {
+        runtime_.build_ahead(batch_product_source,
+                             product_options(kind.type, row_group_frames(kind.batch), entry_lanes_));
+      }
+      if (!all_on_host() && size_of(kind.type) <= 4) {
+        runtime_.build_ahead(decode_source(), decode_options(kind.type));
+      }
+    }
+  }
+
   BinAxes build_matrix(const MatrixSpec& spec) override {
     return runtime_.run("building the matrix", [&] {
       const BinAxes axes = opencl::build_matrix(runtime_, spec, matrix_);
@@ -254,10 +281,7 @@ class OpenclEngine final : public Engine {
     expect_sizes(corrections, matrix_.columns);
     runtime_.run("setting the corrections", [&] {
       has_corrections_ = false;
-      error_model_ = corrections.error_model;
-      filter_ = corrections.filter;
-      convention_ = corrections.convention;
-      bad_pixels_ = corrections.bad_pixels;
+      take_rules(corrections);
       const auto uploaded = [&](std::span<const float> values, const char* purpose) {
         return values.empty() ? Buffer() : runtime_.upload(values, purpose);
       };
@@ -267,8 +291,7 @@ class OpenclEngine final : public Engine {
       key_offsets_ = Buffer();
       if (std::holds_alternative<QuantileRange>(filter_)) set_key_offsets();
       totals_ = runtime_.allocate(4 * sizeof(double) * matrix_.rows, "the bins' sums of corrections");
-      // The pixel type plays no part in this kernel.
-      runtime_.launch(kernel("sum_corrections", PixelType::u16, small_group_frames, entry_lanes_),
+      runtime_.launch(runtime_.kernel(batch_product_source, sum_corrections_options(), "sum_corrections"),
                       cl::NDRange(std::size_t{matrix_.rows} * entry_lanes_), cl::NDRange(entry_lanes_), matrix_.offsets,
                       matrix_.pixels, matrix_.weights, normalisation_, dark_, variance_, totals_);
       if (sums_by_tiles()) set_tiles();
@@ -300,13 +323,17 @@ class OpenclEngine final : public Engine {
 
   [[nodiscard]] std::span<std::byte> staging(std::size_t slot, std::size_t bytes) override {
     ANNULUS_EXPECT(slot < slots());
-    HostMemory& memory = slots_[slot].staging;
+    Staging& own = runtime_.run("sending a batch of encoded frames", [&]() -> Staging& {
+      Staging& taken = take_staging(slots_[slot]);
+      if (taken.sent() != nullptr) taken.sent.wait();
+      return taken;
+    });
     // Compressed sizes vary, and page-locked memory takes its time: an eighth
     // more than asked for serves the scan.
-    if (memory.bytes().size() < bytes) {
-      runtime_.grow_host_memory(memory, bytes + bytes / 8, "a batch of encoded frames");
+    if (own.memory.bytes().size() < bytes) {
+      runtime_.grow_host_memory(own.memory, bytes + bytes / 8, "a batch of encoded frames");
     }
-    return memory.bytes();
+    return own.memory.bytes();
   }
 
   void submit(std::size_t slot, const EncodedBatch& batch, std::span<const double> monitor,
@@ -341,37 +368,62 @@ class OpenclEngine final : public Engine {
       const auto failed = own.results.as<cl_uint>(place, frames);
       std::copy(own.status.begin(), own.status.end(), status.begin());
       for (std::size_t frame = 0; frame < frames; ++frame) {
-        if (own.decoded_by[frame] != DecodedBy::device || failed[frame] == 0) continue;
+        const DecodedBy by = own.decoded_by[frame];
+        if (by != DecodedBy::host_later && (by != DecodedBy::device || failed[frame] == 0)) continue;
         const auto of_frame = [&](std::span<float> all) { return all.empty() ? all : all.subspan(frame * rows, rows); };
         status[frame] =
-            judge(batch, frame, {of_frame(patterns.intensity), of_frame(patterns.sem), of_frame(patterns.std)});
+            judge(slot, frame, {of_frame(patterns.intensity), of_frame(patterns.sem), of_frame(patterns.std)});
       }
     });
+    give_back_staging(own, {});
   }
 
  private:
-  [[nodiscard]] cl::Kernel kernel(const char* name, PixelType type, std::uint32_t group_frames,
-                                  std::uint32_t entry_lanes) {
-    const auto* clip = std::get_if<SigmaClip>(&filter_);
-    return runtime_.kernel(
-        batch_product_source,
-        fmt::format("-DPIXEL={} -DGROUP_FRAMES={} -DENTRY_LANES={} "
-                    "-DVARIANCE={} -DCLIP_VARIANCE={} -DCYCLES={}{}",
-                    opencl_type(type), group_frames, entry_lanes, variance_define(error_model_, convention_, false),
-                    variance_define(error_model_, convention_, true),
-                    cycle_capacity(clip != nullptr ? clip->cycles : 0), rule_options(type, bad_pixels_)),
-        name);
+  // What programs depend on, beside the pixel type.
+  void take_rules(const Corrections& corrections) {
+    error_model_ = corrections.error_model;
+    filter_ = corrections.filter;
+    convention_ = corrections.convention;
+    bad_pixels_ = corrections.bad_pixels;
+    has_dark_ = !corrections.dark.empty();
   }
 
-  [[nodiscard]] cl::Kernel quantile_kernel(const char* name, PixelType type) {
+  [[nodiscard]] std::string product_options(PixelType type, std::uint32_t group_frames,
+                                            std::uint32_t entry_lanes) const {
+    const auto* clip = std::get_if<SigmaClip>(&filter_);
+    return fmt::format(
+        "-DPIXEL={} -DGROUP_FRAMES={} -DENTRY_LANES={} "
+        "-DVARIANCE={} -DCLIP_VARIANCE={} -DCYCLES={}{}",
+        opencl_type(type), group_frames, entry_lanes, variance_define(error_model_, convention_, false),
+        variance_define(error_model_, convention_, true), cycle_capacity(clip != nullptr ? clip->cycles : 0),
+        rule_options(type, bad_pixels_));
+  }
+
+  // Neither pixel type nor group play a part in this kernel.
+  [[nodiscard]] std::string sum_corrections_options() const {
+    return product_options(PixelType::u16, small_group_frames, entry_lanes_);
+  }
+
+  [[nodiscard]] cl::Kernel kernel(const char* name, PixelType type, std::uint32_t group_frames,
+                                  std::uint32_t entry_lanes) {
+    return runtime_.kernel(batch_product_source, product_options(type, group_frames, entry_lanes), name);
+  }
+
+  [[nodiscard]] std::string quantile_options(PixelType type) const {
     const bool pyfai = convention_ == Convention::pyfai;
     // pyFAI has no scatter here: its variance stays 0.
     const int variance =
         pyfai && error_model_ == ErrorModel::azimuthal ? 0 : variance_define(error_model_, Convention::exact, false);
-    return runtime_.kernel(quantile_source,
-                           fmt::format("-DPIXEL={} -DVARIANCE={} -DITEMS={} -DPYFAI={}{}", opencl_type(type), variance,
-                                       sort_items_, pyfai ? 1 : 0, rule_options(type, bad_pixels_)),
-                           name);
+    return fmt::format("-DPIXEL={} -DVARIANCE={} -DITEMS={} -DPYFAI={}{}", opencl_type(type), variance, sort_items_,
+                       pyfai ? 1 : 0, rule_options(type, bad_pixels_));
+  }
+
+  [[nodiscard]] cl::Kernel quantile_kernel(const char* name, PixelType type) {
+    return runtime_.kernel(quantile_source, quantile_options(type), name);
+  }
+
+  [[nodiscard]] std::string decode_options(PixelType type) const {
+    return fmt::format("-DLANES={} -DRUN={} {}", decode_lanes, run_pixels, pixel_options(type, bad_pixels_));
   }
 
   // Tiles serve where every pixel is seen once and judged by itself.
@@ -405,14 +457,15 @@ class OpenclEngine final : public Engine {
     }
     if (tiles_->segments == 0) return;
     runtime_.grow(tile_sums_, std::uint64_t{4} * sizeof(double) * tiles_->segments, "the tiles' sums");
-    // Neither pixel type nor group play a part in these kernels.
-    runtime_.launch(tile_kernel("tile_totals", PixelType::u16, large_group_frames),
-                    cl::NDRange(tiles_->slices * slice_pieces * 4), cl::NDRange(slice_pieces * 4), tiles_->slice_table,
-                    tiles_->slice_steps, tiles_->slice_runs, tiles_->weights, tiles_->places, tiles_->slice_segments,
-                    normalisation_, dark_, variance_, tile_sums_);
-    runtime_.launch(tile_kernel("row_totals", PixelType::u16, large_group_frames),
-                    cl::NDRange(std::size_t{matrix_.rows} * segment_lanes), cl::NDRange(segment_lanes),
-                    tiles_->row_segments, tile_sums_, tiles_->totals);
+    const auto kernel = [&](const char* name) {
+      return runtime_.kernel(tile_product_source(), tile_totals_options(), name);
+    };
+    runtime_.launch(kernel("tile_totals"), cl::NDRange(tiles_->slices * slice_pieces * 4),
+                    cl::NDRange(slice_pieces * 4), tiles_->slice_table, tiles_->slice_steps, tiles_->slice_runs,
+                    tiles_->weights, tiles_->places, tiles_->slice_segments, normalisation_, dark_, variance_,
+                    tile_sums_);
+    runtime_.launch(kernel("row_totals"), cl::NDRange(std::size_t{matrix_.rows} * segment_lanes),
+                    cl::NDRange(segment_lanes), tiles_->row_segments, tile_sums_, tiles_->totals);
   }
 
   // Whether frames of this type go through tiles: side by side in interleaved_
@@ -425,21 +478,26 @@ class OpenclEngine final : public Engine {
   // dark leaves of them would show it, and so would sums of values that may be
   // negative.
   [[nodiscard]] bool sums_single(PixelType type) const {
-    return dark_.bytes() == 0 && visit_pixel_type(type, [this]<typename Pixel>() {
-             return std::is_integral_v<Pixel> && (std::is_unsigned_v<Pixel> || bad_pixels_.negative);
-           });
+    return !has_dark_ && visit_pixel_type(type, [this]<typename Pixel>() {
+      return std::is_integral_v<Pixel> && (std::is_unsigned_v<Pixel> || bad_pixels_.negative);
+    });
   }
 
+  [[nodiscard]] std::string tile_options(PixelType type, std::uint32_t group_frames) const {
+    return fmt::format(
+        "{} -DGROUP_FRAMES={} -DLANE_FRAMES={} -DSINGLE={} "
+        "-DVARIANCE={} -DPIECES={} "
+        "-DRUN={} -DTILE_RUNS={} -DSTEP={} -DSEGMENT_LANES={}",
+        pixel_options(type, bad_pixels_), group_frames, tile_lane_frames(type, group_frames), sums_single(type) ? 1 : 0,
+        variance_define(error_model_, convention_, false), slice_pieces, run_pixels, tile_runs, step_entries,
+        segment_lanes);
+  }
+
+  // Neither pixel type nor group play a part in the kernels of totals.
+  [[nodiscard]] std::string tile_totals_options() const { return tile_options(PixelType::u16, large_group_frames); }
+
   [[nodiscard]] cl::Kernel tile_kernel(const char* name, PixelType type, std::uint32_t group_frames) {
-    return runtime_.kernel(
-        tile_product_source(),
-        fmt::format("{} -DGROUP_FRAMES={} -DLANE_FRAMES={} -DSINGLE={} "
-                    "-DVARIANCE={} -DPIECES={} "
-                    "-DRUN={} -DTILE_RUNS={} -DSTEP={} -DSEGMENT_LANES={}",
-                    pixel_options(type, bad_pixels_), group_frames, tile_lane_frames(type, group_frames),
-                    sums_single(type) ? 1 : 0, variance_define(error_model_, convention_, false), slice_pieces,
-                    run_pixels, tile_runs, step_entries, segment_lanes),
-        name);
+    return runtime_.kernel(tile_product_source(), tile_options(type, group_frames), name);
   }
 
   // Where each row's keys lie: rows are padded to powers of two.
@@ -527,7 +585,7 @@ class OpenclEngine final : public Engine {
   }
 
   void enqueue_product(const DeviceFrames& part, const DeviceResults& results) {
-    const std::uint32_t group_frames = part.frames <= small_group_frames ? small_group_frames : large_group_frames;
+    const std::uint32_t group_frames = row_group_frames(part.frames);
     const std::size_t groups = (part.frames + group_frames - 1) / group_frames;
     const auto pixels = static_cast<cl_uint>(part.pixels);
     const auto stride = static_cast<cl_uint>(part.stride);
@@ -617,17 +675,26 @@ class OpenclEngine final : public Engine {
                     raw_, key_offsets_, keys_, results.monitor, results.intensity, results.sem, results.std);
   }
 
+  // Memory for whoever loads encoded frames: mostly two, not one a slot, since
+  // it is free again when its frames are on the device. The fewer bytes are
+  // written and read in turn, the more of them stay in the last cache.
+  struct Staging {
+    HostMemory memory;
+    cl::Event sent;  ///< what was loaded last is on the device; empty = nothing is on its way
+  };
+
   // A batch on its way. Its memory lives as long as the engine and holds the
   // largest batch so far.
   struct Slot {
-    HostMemory staging;  ///< for whoever loads encoded frames
-    HostMemory decoded;  ///< frames that the host decoded, one behind the other
-    HostMemory tables;   ///< of a part: DeviceFrame [frames], monitor double
-                         ///< [frames], block_starts uint
-    HostMemory results;  ///< of the batch: intensity, sem and std as wanted,
-                         ///< float [frames, rows]; failed uint [frames]
-    Buffer encoded;      ///< bytes of frames, whoever decodes them
-    Buffer frame_table;  ///< DeviceFrame [frames]
+    Staging* staging = nullptr;         ///< from staging() until the frames are on their way
+    HostMemory decoded;                 ///< frames that the host decoded, one behind the other
+    HostMemory tables;                  ///< of a part: DeviceFrame [frames], monitor double
+                                        ///< [frames], block_starts uint
+    HostMemory results;                 ///< of the batch: intensity, sem and std as wanted,
+                                        ///< float [frames, rows]; failed uint [frames]
+    Buffer encoded;                     ///< bytes of frames, whoever decodes them
+    std::vector<std::uint64_t> places;  ///< [frames] where each begins in `encoded`; empty for a batch in parts
+    Buffer frame_table;                 ///< DeviceFrame [frames]
     Buffer block_starts;
     Buffer failed;  ///< uint [frames]
     DeviceResults device;
@@ -645,11 +712,40 @@ class OpenclEngine final : public Engine {
     slot.decoded_by.assign(frames, DecodedBy::nothing);
     slot.status.assign(frames, DecodeStatus::ok);
     runtime_.grow_host_memory(slot.results, frames * (pattern_bytes(wanted) + sizeof(cl_uint)), "a batch's patterns");
+    slot.places.clear();
     const std::size_t part_frames = frames_at_a_time(on_device(batch.type, frames, batch.pixels));
     for (std::size_t first = 0; first < frames; first += part_frames) {
-      enqueue_part(slot, batch, first, std::min(part_frames, frames - first));
+      const cl::Event sent = enqueue_part(slot, batch, first, std::min(part_frames, frames - first));
       if (first + part_frames < frames) slot.done.wait();
+      if (part_frames >= frames) give_back_staging(slot, sent);
     }
+  }
+
+  // Memory for a slot's next batch: what was used last, of that whose frames are
+  // on the device, since the caches know it best; else what will be free first.
+  [[nodiscard]] Staging& take_staging(Slot& slot) {
+    const std::lock_guard lock(staging_mutex_);
+    if (slot.staging != nullptr) return *slot.staging;
+    if (free_staging_.empty()) {
+      slot.staging = &all_staging_.emplace_back();
+      return *slot.staging;
+    }
+    const auto is_sent = [](const Staging* staging) {
+      return staging->sent() == nullptr || staging->sent.getInfo<CL_EVENT_COMMAND_EXECUTION_STATUS>() == CL_COMPLETE;
+    };
+    const auto latest = std::find_if(free_staging_.rbegin(), free_staging_.rend(), is_sent);
+    const auto chosen = latest == free_staging_.rend() ? free_staging_.begin() : std::prev(latest.base());
+    slot.staging = *chosen;
+    free_staging_.erase(chosen);
+    return *slot.staging;
+  }
+
+  // A slot needs its memory no more once `sent` is reached.
+  void give_back_staging(Slot& slot, const cl::Event& sent) {
+    const std::lock_guard lock(staging_mutex_);
+    if (slot.staging == nullptr) return;
+    slot.staging->sent = sent;
+    free_staging_.push_back(std::exchange(slot.staging, nullptr));
   }
 
   // The patterns of a frame, as they lie in a slot's results.
@@ -659,8 +755,8 @@ class OpenclEngine final : public Engine {
 
   // Frames [first, first + count) of a batch: decoded where it is best, to the
   // device, multiplied, and back. With `measure` every stage is waited for and
-  // timed.
-  void enqueue_part(Slot& slot, const Submitted& batch, std::size_t first, std::size_t count) {
+  // timed. Returns what is reached when the host's bytes are no more needed.
+  cl::Event enqueue_part(Slot& slot, const Submitted& batch, std::size_t first, std::size_t count) {
     const auto frames = std::span(batch.frames).subspan(first, count);
     const std::size_t frame_bytes = batch.batch().frame_bytes();
     const DeviceFrames decoded = on_device(batch.type, count, batch.pixels);
@@ -671,14 +767,15 @@ class OpenclEngine final : public Engine {
       times.host_decode = time_host_decoding(slot, frames, size_of(batch.type), frame_bytes);
       runtime_.finish();
     }
-    const auto sources = decode_on_host(slot, batch, first, frames, plan);
+    auto sources = decode_on_host(slot, batch, first, frames, plan);
     runtime_.grow(slot.failed, count * sizeof(cl_uint), "the decoder's verdicts");
     fit(slot.device, count, slot.wanted);
 
     const Stopwatch upload;
-    const std::vector<std::uint64_t> places = enqueue_uploads(slot, sources);
-    enqueue_tables(slot, std::span(batch.monitor).subspan(first, count), places, plan);
-    wait_for(runtime_.upload_queue(), runtime_.queue());
+    std::vector<std::uint64_t> places = enqueue_uploads(slot, sources);
+    cl::Event sent;
+    runtime_.upload_queue().enqueueMarkerWithWaitList(nullptr, &sent);
+    runtime_.upload_queue().flush();
     if (measure) {
       runtime_.finish();
       times.upload_encoded = upload.seconds();
@@ -686,6 +783,16 @@ class OpenclEngine final : public Engine {
       times.upload_decoded = times.upload_encoded * static_cast<double>(count * frame_bytes) /
                              static_cast<double>(std::max<std::size_t>(encoded_bytes, 1));
     }
+    // While the frames are on the bus.
+    find_blocks(frames, plan);
+    for (std::size_t frame = 0; frame < count; ++frame) {
+      if (slot.decoded_by[first + frame] != DecodedBy::device || plan.frames[frame].blocks > 0) continue;
+      slot.decoded_by[first + frame] = DecodedBy::host_later;
+      sources[frame] = {};
+    }
+    enqueue_tables(slot, std::span(batch.monitor).subspan(first, count), places, plan);
+    wait_for(runtime_.upload_queue(), runtime_.queue());
+    if (measure) runtime_.finish();
     const Stopwatch decoding;
     enqueue_decoding(slot, decoded, frame_bytes, sources, places, plan);
     if (measure) {
@@ -701,6 +808,8 @@ class OpenclEngine final : public Engine {
     wait_for(runtime_.queue(), runtime_.download_queue());
     enqueue_downloads(slot, batch.frames.size(), first, count);
     if (measure) share_decoding(times, count);
+    if (count == batch.frames.size()) slot.places = std::move(places);
+    return sent;
   }
 
   // Holds `later` until `earlier` has done what it was given so far.
@@ -786,7 +895,7 @@ class OpenclEngine final : public Engine {
     };
     constexpr std::size_t largest_gap = 4096;
     const auto is_ours = [&](std::span<const std::byte> bytes) {
-      const std::span<const std::byte> staging = slot.staging.bytes();
+      const auto staging = slot.staging != nullptr ? slot.staging->memory.bytes() : std::span<std::byte>();
       return !staging.empty() && bytes.data() >= staging.data() &&
              bytes.data() + bytes.size() <= staging.data() + staging.size();
     };
@@ -866,10 +975,7 @@ class OpenclEngine final : public Engine {
     }
     if (for_device == 0) return;
     const std::size_t buffer_bytes = decode_buffer_bytes(plan.largest_block);
-    const auto kernel = runtime_.kernel(
-        decode_source(),
-        fmt::format("-DLANES={} -DRUN={} {}", decode_lanes, run_pixels, pixel_options(decoded.type, bad_pixels_)),
-        "decode_blocks");
+    const auto kernel = runtime_.kernel(decode_source(), decode_options(decoded.type), "decode_blocks");
     const Buffer none;
     runtime_.launch(kernel, cl::NDRange(decoded.frames * plan.most_blocks * decode_lanes), cl::NDRange(decode_lanes),
                     slot.encoded, static_cast<cl_uint>(decoded.frames), slot.frame_table, slot.block_starts,
@@ -900,10 +1006,19 @@ class OpenclEngine final : public Engine {
   }
 
   // The host's word on a frame that the device's decoder found not plainly
-  // valid, and its patterns if it is valid.
-  [[nodiscard]] DecodeStatus judge(const Submitted& batch, std::size_t frame, const Patterns& patterns) {
+  // valid, and its patterns if it is valid. The host's copy of a frame may be
+  // gone once it was sent.
+  [[nodiscard]] DecodeStatus judge(std::size_t slot, std::size_t frame, const Patterns& patterns) {
+    const Submitted& batch = submitted(slot);
+    EncodedFrame encoded = batch.frames[frame];
+    std::vector<std::byte> copy;
+    if (const Slot& own = slots_[slot]; !own.places.empty()) {
+      copy.resize(encoded.bytes.size());
+      runtime_.queue().enqueueReadBuffer(own.encoded.memory(), CL_TRUE, own.places[frame], copy.size(), copy.data());
+      encoded.bytes = copy;
+    }
     std::vector<std::byte> decoded(batch.batch().frame_bytes());
-    const DecodeStatus status = decode(batch.frames[frame], size_of(batch.type), decoded);
+    const DecodeStatus status = decode(encoded, size_of(batch.type), decoded);
     if (status == DecodeStatus::ok) {
       integrate({decoded.data(), batch.type, 1, batch.pixels}, std::span(batch.monitor).subspan(frame, 1), patterns);
     }
@@ -969,6 +1084,7 @@ class OpenclEngine final : public Engine {
   OutlierFilter filter_;
   Convention convention_ = Convention::exact;
   BadPixelRules bad_pixels_;
+  bool has_dark_ = false;
   Buffer normalisation_;  ///< float [pixels]
   Buffer dark_;           ///< float [pixels]; empty = none
   Buffer variance_;       ///< float [pixels]; empty = none
@@ -987,6 +1103,9 @@ class OpenclEngine final : public Engine {
   Buffer has_removed_;         ///< uint [groups, segments]
   DeviceResults own_results_;  ///< of integrate()
   std::vector<Slot> slots_;
+  std::mutex staging_mutex_;  ///< whoever loads and whoever submits are two threads
+  std::deque<Staging> all_staging_;
+  std::vector<Staging*> free_staging_;  ///< in the order in which it was given back
 };
 
 }  // namespace

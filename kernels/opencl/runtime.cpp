@@ -66,6 +66,10 @@ std::vector<cl::Platform> all_platforms() {
   return platforms;
 }
 
+std::string program_key(const ProgramSource& source, const std::string& options) {
+  return std::string(source.name) + ' ' + options;
+}
+
 bool is_out_of_memory(cl_int code) {
   return code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_RESOURCES || code == CL_OUT_OF_HOST_MEMORY ||
          code == CL_INVALID_BUFFER_SIZE;
@@ -221,21 +225,33 @@ void Runtime::grow_host_memory(HostMemory& memory, std::uint64_t bytes, std::str
 }
 
 cl::Kernel Runtime::kernel(const ProgramSource& source, const std::string& options, const char* name) {
-  const std::string key = std::string(source.name) + ' ' + options;
+  const std::string key = program_key(source, options);
   auto found = programs_.find(key);
   if (found == programs_.end()) {
-    cl::Program program(context_, std::string(source.text));
-    try {
-      program.build({device_}, ("-cl-std=CL1.2 " + options).c_str());
-    } catch (const cl::BuildError& error) {
-      std::string message = fmt::format("OpenCL device {}: building {} with \"{}\" failed with {}", info_.name,
-                                        source.name, options, error_name(error.err()));
-      for (const auto& [device, log] : error.getBuildLog()) message += "\ncompiler log:\n" + trimmed(log);
-      throw DeviceError(message);
-    }
-    found = programs_.emplace(key, std::move(program)).first;
+    const auto ahead = programs_ahead_.find(key);
+    found = programs_.emplace(key, ahead != programs_ahead_.end() ? ahead->second.get() : build(source, options)).first;
   }
   return cl::Kernel(found->second, name);
+}
+
+void Runtime::build_ahead(const ProgramSource& source, const std::string& options) {
+  const std::string key = program_key(source, options);
+  if (programs_.contains(key) || programs_ahead_.contains(key)) return;
+  programs_ahead_.emplace(key,
+                          std::async(std::launch::async, [this, source, options] { return build(source, options); }));
+}
+
+cl::Program Runtime::build(const ProgramSource& source, const std::string& options) const {
+  cl::Program program(context_, std::string(source.text));
+  try {
+    program.build({device_}, ("-cl-std=CL1.2 " + options).c_str());
+  } catch (const cl::BuildError& error) {
+    std::string message = fmt::format("OpenCL device {}: building {} with \"{}\" failed with {}", info_.name,
+                                      source.name, options, error_name(error.err()));
+    for (const auto& [device, log] : error.getBuildLog()) message += "\ncompiler log:\n" + trimmed(log);
+    throw DeviceError(message);
+  }
+  return program;
 }
 
 void Runtime::finish() {

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <future>
 #include <map>
 #include <span>
 #include <string>
@@ -157,6 +158,10 @@ class Runtime {
   /// compiler's log.
   [[nodiscard]] cl::Kernel kernel(const ProgramSource& source, const std::string& options, const char* name);
 
+  /// Starts building what kernel() will be asked for, in a thread of its own; kernel() waits for it then, and throws
+  /// what went wrong. What is never asked for never fails.
+  void build_ahead(const ProgramSource& source, const std::string& options);
+
   /// Enqueues `kernel` with `arguments` in order: Buffers, local memory, cl_ scalars or structs.
   template <typename... Arguments>
   void launch(cl::Kernel kernel, const cl::NDRange& global, const cl::NDRange& local, const Arguments&... arguments) {
@@ -201,6 +206,9 @@ class Runtime {
 
   [[noreturn]] void throw_device_error(const cl::Error& error, std::string_view doing) const;
 
+  /// From any thread.
+  [[nodiscard]] cl::Program build(const ProgramSource& source, const std::string& options) const;
+
   DeviceInfo info_;
   bool is_cpu_ = false;
   std::uint64_t largest_buffer_bytes_ = 0;
@@ -213,6 +221,8 @@ class Runtime {
   cl::CommandQueue download_queue_;
   cl::CommandQueue mapping_queue_;               ///< for memory that is mapped while others work
   std::map<std::string, cl::Program> programs_;  ///< by source name and options
+  /// Those that are being built; last, since it waits for its threads, which use the members above.
+  std::map<std::string, std::future<cl::Program>> programs_ahead_;
 };
 
 }  // namespace annulus::kernels::opencl

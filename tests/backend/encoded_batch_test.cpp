@@ -84,21 +84,29 @@ class EncodedBatchTest : public ::testing::TestWithParam<Contender> {
 
   /// An engine with a matrix and corrections.
   std::unique_ptr<Engine> engine(std::uint32_t rows, std::uint32_t columns, std::uint64_t batch_bytes = 0) {
+    std::unique_ptr<Engine> made = bare_engine(batch_bytes);
+    make_ready(*made, rows, columns);
+    return made;
+  }
+
+  static std::unique_ptr<Engine> bare_engine(std::uint64_t batch_bytes = 0) {
     DeviceChoice choice;
     choice.threads = 2;
     auto options = GetParam().options;
     options.batch_bytes = batch_bytes;
-    std::unique_ptr<Engine> made = GetParam().backend == Backend::opencl ? opencl::make_engine(choice, options)
-                                                                         : make_engine(GetParam().backend, choice);
+    return GetParam().backend == Backend::opencl ? opencl::make_engine(choice, options)
+                                                 : make_engine(GetParam().backend, choice);
+  }
+
+  void make_ready(Engine& bare, std::uint32_t rows, std::uint32_t columns) {
     const MatrixSpec spec = small_spec(rows, columns);
-    rows_ = made->build_matrix(spec).rows();
+    rows_ = bare.build_matrix(spec).rows();
     pixels_ = spec.geometry.pixels();
     normalisation_.assign(pixels_, 1.25F);
     Corrections corrections;
     corrections.normalisation = normalisation_;
     corrections.error_model = ErrorModel::poisson;
-    made->set_corrections(corrections);
-    return made;
+    bare.set_corrections(corrections);
   }
 
   /// What integrate() gives for a decoded frame.
@@ -293,6 +301,56 @@ TEST_P(EncodedBatchTest, DamagedChunksGetTheDecodersVerdictAndHarmNoOther) {
     expect_frame(found, 0, expected_whole, "the whole one");
   }
   for (const std::size_t count : verdicts) EXPECT_GT(count, 5U) << "a verdict that was never given";
+}
+
+TEST_P(EncodedBatchTest, VerdictsDoNotNeedTheMemoryThatFramesWereLoadedInto) {
+  const auto tested = engine(61, 83);
+  const Bytes frame = make_frame(PixelType::u16, pixels_, 1);
+  const Result expected = integrate(*tested, PixelType::u16, frame, 1.0);
+  for (std::size_t slot = 0; slot < 2 * tested->slots(); ++slot) {
+    std::vector<Bytes> chunks(5, encode_bslz4(frame, 2));
+    std::fill_n(chunks[1].begin() + 100, 900, std::byte{0});  // inside a block: matches at no distance
+    chunks[2][12] = std::byte{0x7F};                          // a length that leads out of the chunk
+    chunks[3].resize(chunks[3].size() / 2);
+    submit(*tested, slot % tested->slots(), PixelType::u16, stage(*tested, slot % tested->slots(), chunks, 0));
+    // Whoever loads the next batches is that far ahead.
+    for (std::size_t next = 1; next < tested->slots(); ++next) {
+      std::ranges::fill(tested->staging((slot + next) % tested->slots(), 5 * frame.size()), std::byte{0xA5});
+    }
+    const Result found = collect(*tested, slot % tested->slots(), chunks.size());
+    for (std::size_t place = 0; place < chunks.size(); ++place) {
+      Bytes decoded(frame.size());
+      const DecodeStatus verdict = decode({chunks[place], Encoding::bslz4}, 2, decoded);
+      EXPECT_EQ(verdict == DecodeStatus::ok, place == 0 || place == 4);
+      EXPECT_EQ(found.status[place], verdict) << "slot " << slot << ", frame " << place;
+    }
+    expect_frame(found, 0, expected, "slot " + std::to_string(slot));
+  }
+}
+
+TEST_P(EncodedBatchTest, WhatItWasPreparedForChangesNoResult) {
+  const auto plain = engine(97, 131);
+  const auto prepared = bare_engine();
+  const std::vector<float> dark(97 * 131, 1.0F);
+  Corrections other;
+  other.dark = dark;
+  other.filter = SigmaClip{};
+  const FrameKind kinds[] = {{PixelType::u16, 40}, {PixelType::f32, 3}, {PixelType::f64, 1}};
+  prepared->prepare(other, kinds);
+  other.filter = {};
+  other.error_model = ErrorModel::poisson;
+  prepared->prepare(other, kinds);
+  other.dark = {};
+  prepared->prepare(other, kinds);
+  make_ready(*prepared, 97, 131);
+  for (const PixelType type : {PixelType::u16, PixelType::i32, PixelType::f32}) {
+    const Bytes frame = make_frame(type, pixels_, 5);
+    const Result found = integrate(*prepared, type, frame, 1.0);
+    const Result expected = integrate(*plain, type, frame, 1.0);
+    EXPECT_EQ(found.intensity, expected.intensity) << name_of(type);
+    EXPECT_EQ(found.sem, expected.sem) << name_of(type);
+    EXPECT_EQ(found.std, expected.std) << name_of(type);
+  }
 }
 
 TEST_P(EncodedBatchTest, BatchesOnTheirWayDoNotDisturbEachOther) {

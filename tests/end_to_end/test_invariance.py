@@ -72,6 +72,17 @@ class Invariance(common.TestCase):
     def test_all_at_once(self):
         self.check("mixed", "--batch", 7, ranks=3, threads=1)
 
+    def test_a_scan_that_is_not_in_the_page_cache(self):
+        for backend in common.BACKENDS:
+            with self.subTest(backend=backend):
+                for file in self.scan.folder.glob("data_*.h5"):
+                    descriptor = os.open(file, os.O_RDONLY)
+                    os.fdatasync(descriptor)
+                    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                    os.close(descriptor)
+                volume = self.integrate(backend, "cold", "--batch", 2, threads=1)
+                self.assert_same_volume(volume, self.undisturbed[backend], f"{backend}, cold")
+
     def test_without_mpirun(self):
         self.check("singleton", ranks=0)
 

@@ -77,6 +77,12 @@ class Memory(unittest.TestCase):
                 self.assertLess(peak, told)
                 self.assertGreater(peak, told / 8, "a bound far above the truth tells nothing")
 
+    def test_what_is_told_is_at_most_twice_what_is_taken(self):
+        file, poni = self.scan("scan", 120, 2162, 2068, "u2", "Eiger2CdTe_4M")
+        told, peak = self.told_and_taken(file, poni, 4, 30, "--threads", 2, "--error-model", "poisson")
+        self.assertLess(peak, told)
+        self.assertLess(told, 2 * peak)
+
     def test_two_frames_of_16_megapixels(self):
         file, poni = self.scan("large", 2, 4362, 4148, "u4", "Eiger2CdTe_16M")
         told, peak = self.told_and_taken(file, poni, 1, 2, "--threads", 2, "--batch", 2)

@@ -9,10 +9,8 @@ namespace {
 namespace po = boost::program_options;
 using annulus::Problems;
 using annulus::driver::ComputeSettings;
-using annulus::driver::default_batch;
-using annulus::kernels::Backend;
-
-constexpr std::uint64_t megapixel = 1'000'000;
+using annulus::driver::cpu_batch;
+using annulus::driver::opencl_batch;
 
 ComputeSettings parse(const std::vector<std::string>& words) {
   po::variables_map given;
@@ -23,23 +21,27 @@ ComputeSettings parse(const std::vector<std::string>& words) {
 
 TEST(DefaultBatchTest, OnOpenclFramesThatAreLargeInTheirFileGoInSmallBatches) {
   // 4 megapixels of uint16 at ratios 3, 5 and 20; 16 at ratio 3.
-  EXPECT_EQ(default_batch(Backend::opencl, 3'030'000), 8U);
-  EXPECT_EQ(default_batch(Backend::opencl, 1'800'000), 16U);
-  EXPECT_EQ(default_batch(Backend::opencl, 450'000), 32U);
-  EXPECT_EQ(default_batch(Backend::opencl, 11'000'000), 8U);
-  EXPECT_EQ(default_batch(Backend::opencl, 0), 32U);
+  EXPECT_EQ(opencl_batch(3'030'000), 8U);
+  EXPECT_EQ(opencl_batch(1'800'000), 16U);
+  EXPECT_EQ(opencl_batch(450'000), 32U);
+  EXPECT_EQ(opencl_batch(11'000'000), 8U);
+  EXPECT_EQ(opencl_batch(0), 32U);
 }
 
 TEST(DefaultBatchTest, OnOpenclBatchesAreWholeGroupsOfTheProduct) {
   for (std::uint64_t bytes = 100'000; bytes < 40'000'000; bytes += 50'000) {
-    const std::uint32_t batch = default_batch(Backend::opencl, bytes);
+    const std::uint32_t batch = opencl_batch(bytes);
     EXPECT_TRUE(batch == 8 || batch == 16 || batch == 32) << bytes << " bytes: " << batch;
   }
 }
 
-TEST(DefaultBatchTest, OtherBackendsTakeBatchesOfOneSize) {
-  EXPECT_EQ(default_batch(Backend::openmp, 4 * 16 * megapixel), 32U);
-  EXPECT_EQ(default_batch(Backend::reference, 2 * megapixel), 32U);
+TEST(DefaultBatchTest, OnCpusItGrowsWithTheThreadsByWholeGroups) {
+  EXPECT_EQ(cpu_batch(1), 16U);
+  EXPECT_EQ(cpu_batch(2), 16U);
+  EXPECT_EQ(cpu_batch(4), 32U);
+  EXPECT_EQ(cpu_batch(6), 64U);
+  EXPECT_EQ(cpu_batch(16), 128U);
+  EXPECT_EQ(cpu_batch(256), 128U);
 }
 
 TEST(ComputeOptionsTest, ABatchThatTheUserGivesIsKnownAsTheirs) {

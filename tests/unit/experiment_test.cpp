@@ -107,6 +107,17 @@ TEST(Experiment, DetectorArrivesWithItsPixels) {
   EXPECT_EQ(detector.offset2_file, expected.offset2_file);
 }
 
+TEST(Experiment, EachKindOfFrameIsNamedOnce) {
+  using kernels::PixelType;
+  Experiment experiment;
+  experiment.batch = 24;
+  for (const PixelType type : {PixelType::u32, PixelType::u16, PixelType::u32}) {
+    experiment.frames.runs.emplace_back().type = type;
+  }
+  const std::vector<kernels::FrameKind> expected{{PixelType::u32, 24}, {PixelType::u16, 24}};
+  EXPECT_EQ(frame_kinds(experiment), expected);
+}
+
 TEST(Experiment, GeometryAndSettingsArriveToTheLastBit) {
   const Experiment sent = full_experiment();
   const Experiment received = deserialise_experiment(serialise(sent));

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <libdeflate.h>
 #include <sys/file.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -219,6 +221,41 @@ TEST_F(FrameSource, FramesAreReadInAnyOrderAndBeyondTheEndAreMissing) {
       EXPECT_TRUE(fetched[index].pixels == frame_pixels(PixelType::u16, first + index, pixels));
     }
   }
+}
+
+/// Drops a file from the page cache; false where the file system keeps it there.
+bool forget(const fs::path& file) {
+  const int descriptor = ::open(file.c_str(), O_RDONLY);
+  const auto bytes = static_cast<std::size_t>(fs::file_size(file));
+  ::fdatasync(descriptor);
+  ::posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+  void* memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
+  ::close(descriptor);
+  if (memory == MAP_FAILED) return false;
+  std::vector<unsigned char> resident(bytes / static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + 1);
+  const bool known = ::mincore(memory, bytes, resident.data()) == 0;
+  ::munmap(memory, bytes);
+  return known && std::ranges::none_of(resident, [](unsigned char page) { return (page & 1U) != 0; });
+}
+
+TEST_F(FrameSource, ReadersTellWhetherTheyWaitedForTheStorage) {
+  constexpr std::uint64_t frames = 300;
+  const fs::path file = write_source("stack.h5", 0, frames, {.name = "contiguous"});
+  const FrameList list = open_good({file});
+  const auto waited = [&] {
+    FrameReader reader(list);
+    const FrameReader::Plan plan = reader.plan(0, frames);
+    std::vector<std::byte> memory(plan.bytes());
+    std::ranges::fill(memory, std::byte{1});  // pages that are there: nobody waits for them
+    std::vector<EncodedFrame> fetched(frames);
+    const bool slept = reader.read(plan, memory, fetched, 1);
+    EXPECT_EQ(fetched[frames - 1].status, FrameStatus::ok);
+    return slept;
+  };
+  EXPECT_FALSE(waited()) << "just written: in the page cache";
+  if (!forget(file)) GTEST_SKIP() << folder << ": this file system keeps its files in memory";
+  EXPECT_TRUE(waited()) << "on the disk alone";
+  EXPECT_FALSE(waited()) << "read before";
 }
 
 TEST_F(FrameSource, MoreFilesThanAreKeptOpenAreRead) {

@@ -33,8 +33,8 @@ Experiment experiment_of(const std::string& detector, std::uint64_t frames) {
 }
 
 TEST(MemoryNeed, TheLengthOfTheScanCostsItsListsAlone) {
-  const MemoryNeed few = memory_need(experiment_of("Eiger2CdTe_1M", 1'000), 2'000'000);
-  const MemoryNeed many = memory_need(experiment_of("Eiger2CdTe_1M", 1'000'000), 2'000'000);
+  const MemoryNeed few = memory_need(experiment_of("Eiger2CdTe_1M", 1'000), 2'000'000, 1'000'000);
+  const MemoryNeed many = memory_need(experiment_of("Eiger2CdTe_1M", 1'000'000), 2'000'000, 1'000'000);
   EXPECT_EQ(few.total() - few.scan, many.total() - many.scan);
   EXPECT_LT(many.scan, 200'000'000U);
 }
@@ -42,10 +42,24 @@ TEST(MemoryNeed, TheLengthOfTheScanCostsItsListsAlone) {
 TEST(MemoryNeed, ABatchMoreCostsItsFramesInEverySlot) {
   Experiment experiment = experiment_of("Eiger2CdTe_1M", 1'000);
   experiment.batch = 16;
-  const std::uint64_t small = memory_need(experiment, 0).batches;
+  const std::uint64_t stored = 1'500'000;
+  const std::uint64_t small = memory_need(experiment, 0, stored).batches;
   experiment.batch = 32;
-  const std::uint64_t frame = experiment.frames.pixels() * 4;
-  EXPECT_GE(memory_need(experiment, 0).batches - small, 16 * frame * 2);
+  EXPECT_GE(memory_need(experiment, 0, stored).batches - small, 16 * stored * 2);
+}
+
+TEST(MemoryNeed, FramesThatNobodyCanLookAtAreTakenAsIncompressible) {
+  Experiment experiment = experiment_of("Eiger2CdTe_1M", 1'000);
+  const std::uint64_t decoded = experiment.frames.pixels() * 4;
+  const StoredFrames lost = stored_frames(experiment.frames, 10);
+  EXPECT_EQ(lost.looked_at, 10U);
+  EXPECT_EQ(lost.most, most_stored_bytes(experiment.frames));
+  EXPECT_GT(lost.most, decoded);
+  experiment.frames.runs.front().storage = mapping::Storage::contiguous;
+  const StoredFrames plain = stored_frames(experiment.frames, 10);
+  EXPECT_EQ(plain.looked_at, 0U);
+  EXPECT_EQ(plain.most, decoded);
+  EXPECT_EQ(plain.mean, decoded);
 }
 
 TEST(MemoryNeed, EntriesAreThoseOfTheMatrixToAFewPerCent) {
@@ -72,11 +86,12 @@ TEST(FitBatch, WhatFitsIsLeftAlone) {
 TEST(FitBatch, WhatDoesNotIsMadeSmallerAndTold) {
   Experiment experiment = experiment_of("Eiger2CdTe_1M", 1'000);
   experiment.batch = 512;
-  const std::uint64_t available = memory_need(experiment, matrix_entries(experiment.plan)).total() / 3;
+  const std::uint64_t stored = most_stored_bytes(experiment.frames);
+  const std::uint64_t available = memory_need(experiment, matrix_entries(experiment.plan), stored).total() / 3;
   const std::string warning = fit_batch(experiment, available);
   EXPECT_LT(experiment.batch, 512U);
   EXPECT_GE(experiment.batch, 1U);
-  EXPECT_LE(memory_need(experiment, matrix_entries(experiment.plan)).total(), available);
+  EXPECT_LE(memory_need(experiment, matrix_entries(experiment.plan), stored).total(), available);
   EXPECT_NE(warning.find("--batch 512"), std::string::npos) << warning;
   EXPECT_NE(warning.find("batches of " + std::to_string(experiment.batch)), std::string::npos) << warning;
 }
