@@ -106,6 +106,38 @@ std::vector<Frame<Pixel>> all_kinds() {
   return frames;
 }
 
+/// Frames of which a tile, or a part of one, is sparse.
+template <typename Pixel>
+std::vector<Frame<Pixel>> sparse_kinds() {
+  constexpr auto largest = std::numeric_limits<Pixel>::max();
+  constexpr std::size_t block = 8192 / sizeof(Pixel);
+  std::vector<Frame<Pixel>> frames;
+  // Behind a sparse tile: blocks that go pixel by pixel for that alone, and one with more.
+  frames.push_back(counts_up_to<Pixel>(3, 0.004, 1));
+  const Frame<Pixel> some = counts_up_to<Pixel>(5, 0.04, 2);
+  std::copy_n(some.begin() + pair_tile_pixels, 3 * block, frames.back().begin() + pair_tile_pixels);
+  const Frame<Pixel> more = counts_up_to<Pixel>(5, 0.1, 3);
+  frames.push_back(frames.back());
+  std::copy_n(more.begin(), block, frames.back().begin() + pair_tile_pixels + block);
+  // The same counts in its first tile, of which none is known to be sparse.
+  frames.push_back(some);
+  // A dense tile, then an empty one, then a sparse one.
+  frames.push_back(more);
+  std::fill(frames.back().begin() + pair_tile_pixels, frames.back().begin() + 2 * pair_tile_pixels, Pixel{0});
+  // Gaps of the detector: all planes above the counts are alike, and not empty.
+  for (const std::size_t kind : {0U, 1U, 3U}) {
+    frames.push_back(frames[kind]);
+    for (std::size_t pixel = 0; pixel < pixels; pixel += 41) frames.back()[pixel] = largest;  // in no bin
+    frames.back()[pair_tile_pixels + 7] = largest;                                            // in two
+  }
+  // All counts are 1, or none is.
+  for (const int value : {1, 2, 4}) {
+    frames.emplace_back(pixels);
+    for (std::size_t pixel = 5; pixel < pixels; pixel += 97) frames.back()[pixel] = static_cast<Pixel>(value);
+  }
+  return frames;
+}
+
 struct Sums {
   std::vector<double> signal, variance, removed;
   bool operator==(const Sums&) const = default;
@@ -175,8 +207,7 @@ class CountsProductTest : public ::testing::Test {
   }
 
   template <typename Pixel>
-  void expect_the_definition() {
-    const std::vector<Frame<Pixel>> frames = all_kinds<Pixel>();
+  void expect_the_definition(const std::vector<Frame<Pixel>>& frames) {
     ASSERT_LE(frames.size(), lane_count);
     const std::vector<Sums> plain = multiply<Pixel>(frames, Encoding::bslz4, SimdPath::plain);
     // Eight multiply-adds in float32 and the rounding of a squared weight: 10 x 2^-24 of sums without cancellation
@@ -212,11 +243,18 @@ class CountsProductTest : public ::testing::Test {
 
 TEST_F(CountsProductTest, FramesOfEveryKindAndTypeGiveTheSumsOfTheDefinition) {
   rules_.negative = true;
-  expect_the_definition<std::uint8_t>();
-  expect_the_definition<std::uint16_t>();
-  expect_the_definition<std::uint32_t>();
-  expect_the_definition<std::int16_t>();
-  expect_the_definition<std::int32_t>();
+  expect_the_definition(all_kinds<std::uint8_t>());
+  expect_the_definition(all_kinds<std::uint16_t>());
+  expect_the_definition(all_kinds<std::uint32_t>());
+  expect_the_definition(all_kinds<std::int16_t>());
+  expect_the_definition(all_kinds<std::int32_t>());
+}
+
+TEST_F(CountsProductTest, FramesWithSparseTilesDoToo) {
+  rules_.negative = true;
+  expect_the_definition(sparse_kinds<std::uint16_t>());
+  expect_the_definition(sparse_kinds<std::uint32_t>());
+  expect_the_definition(sparse_kinds<std::int32_t>());
 }
 
 TEST_F(CountsProductTest, ADummyAmongTheCountsIsBad) {
@@ -224,8 +262,9 @@ TEST_F(CountsProductTest, ADummyAmongTheCountsIsBad) {
   rules_.dummy_on = true;
   for (const double dummy : {1.0, 7.0}) {  // 1: what most counts of sparse blocks are
     rules_.dummy = dummy;
-    expect_the_definition<std::uint16_t>();
-    expect_the_definition<std::int32_t>();
+    expect_the_definition(all_kinds<std::uint16_t>());
+    expect_the_definition(all_kinds<std::int32_t>());
+    expect_the_definition(sparse_kinds<std::uint16_t>());
   }
 }
 
