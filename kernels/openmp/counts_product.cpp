@@ -38,58 +38,48 @@ ANNULUS_FOR_EVERY_CPU void list_ones(const PairMatrix::Tile& tile, const PixelsO
 /// Adds such pixels of one lane, which the product took for 0: their variance is that of a 0.
 ANNULUS_FOR_EVERY_CPU void add_ones(const PairMatrix::Tile& tile, std::span<const std::uint16_t> list,
                                     double* signals) {
-  const bool further = !tile.further.empty();
   for (const std::uint16_t pixel : list) {
-    const PixelWeights& weights = tile.weights[pixel];
-    if (further && weights.more != 0) {
-      tile.for_each_weight(pixel, [&](std::size_t bin, float weight) { signals[bin] += static_cast<double>(weight); });
-    } else {  // a weight of 0 adds 0 and needs no branch
+    const auto add = [&](const PixelWeights& weights) {  // a weight of 0 adds 0 and needs no branch
       double* place = signals + weights.bin;
       place[0] += static_cast<double>(weights.first);
       place[1] += static_cast<double>(weights.second);
-    }
+    };
+    add(tile.weights[pixel]);
+    tile.for_each_further(pixel, add);
   }
 }
 
-/// Adds other pixels of one lane of a tile, which the product took for 0. Overwrites `singles`.
+/// Adds other pixels of one lane of a tile, which the product took for 0.
 void add_singles(const PairMatrix::Tile& tile, std::size_t first_pixel, std::size_t lane,
-                 std::span<SinglePixel> singles, const CountCorrections& corrections, CountSums& sums) {
+                 std::span<const SinglePixel> singles, const CountCorrections& corrections, CountSums& sums) {
   double* const signals = sums.singles(lane);
   double* const variances = sums.sums() + lane_count + lane;
-  std::size_t with_variance = 0;  // those whose variance is not that of a 0; first of all, most have a count of 1
+  const bool poisson = corrections.moments == PairMoments::poisson;
   for (std::size_t index = 0; index < singles.size(); ++index) {
     // They lie far apart: each one's weights are another line of memory.
     if (index + 8 < singles.size()) __builtin_prefetch(tile.weights + singles[index + 8].pixel);
     const SinglePixel single = singles[index];
-    singles[with_variance] = single;
     const bool bad = single.bad != 0;
-    const auto count = static_cast<double>(std::int64_t{single.count});
-    with_variance += static_cast<std::size_t>(static_cast<int>(bad) | static_cast<int>(single.count > 1));
-    const PixelWeights& weights = tile.weights[single.pixel];
-    if (!bad && weights.more == 0) {  // the usual case: a weight of 0 adds 0 and needs no branch
-      double* place = signals + weights.bin;
-      place[0] += weights.first * count;
-      place[1] += weights.second * count;
-      continue;
-    }
+    const double count = bad ? 0.0 : static_cast<double>(std::int64_t{single.count});
+    // The product took the pixel for a 0, which has a variance of 1.
+    const double more_variance = bad ? -1.0 : std::max(count - 1.0, 0.0);
+    const auto add = [&](const PixelWeights& weights) {  // a weight of 0 adds 0 and needs no branch
+      signals[weights.bin] += weights.first * count;
+      signals[weights.bin + 1] += weights.second * count;
+      if (!poisson) return;
+      const float first_square = weights.first * weights.first;
+      const float second_square = weights.second * weights.second;
+      variances[weights.bin * bin_stride] += first_square * more_variance;
+      variances[(weights.bin + 1) * bin_stride] += second_square * more_variance;
+    };
+    add(tile.weights[single.pixel]);
+    tile.for_each_further(single.pixel, add);
+    if (!bad) continue;
     const std::size_t pixel = first_pixel + single.pixel;
     tile.for_each_weight(single.pixel, [&](std::size_t bin, float weight) {
-      if (!bad) {
-        signals[bin] += weight * count;
-        return;
-      }
       const double share = static_cast<double>(weight) * corrections.normalisation[pixel];
       const double variance = corrections.variance.empty() ? 0.0 : double{corrections.variance[pixel]};
       sums.remove(bin, lane, {share, share * share, static_cast<double>(weight) * weight * variance, 1});
-    });
-  }
-  if (corrections.moments != PairMoments::poisson) return;
-  for (const SinglePixel& single : singles.first(with_variance)) {
-    // The product took the pixel for a 0, which has a variance of 1.
-    const double more = single.bad != 0 ? -1.0 : static_cast<double>(single.count - 1);
-    tile.for_each_weight(single.pixel, [&](std::size_t bin, float weight) {
-      const double product_variance = weight * weight;
-      variances[bin * bin_stride] += product_variance * more;
     });
   }
 }

@@ -19,7 +19,7 @@ namespace {
 
 /// Where one pixel in so many has a count, or fewer, all of a tile costs as much pixel by pixel as it does in the
 /// product.
-constexpr std::size_t pixels_per_count = 40;
+constexpr std::size_t pixels_per_count = 50;
 /// Blocks of such a tile that still go pixel by pixel, lest one of them brings the product into play; and of others,
 /// where nothing is spared but the block's way to the product.
 constexpr std::size_t pixels_per_count_if_sparse = 16;

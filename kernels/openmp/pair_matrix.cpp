@@ -80,7 +80,7 @@ TileSlots build_tile(const TiledMatrix& matrix, std::size_t index) {
     const PixelWeights both{slots[slot].bin, 0, slots[slot].first, slots[slot].second};
     PixelWeights& first = tile.weights[slots[slot].pixel];
     if (slot > 0 && slots[slot - 1].pixel == slots[slot].pixel) {
-      first.more = 1;
+      if (first.more == 0) first.more = static_cast<std::uint32_t>(tile.further.size()) + 1;
       tile.further.push_back({slots[slot].pixel, both});
     } else {
       first = both;

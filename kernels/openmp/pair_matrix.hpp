@@ -25,7 +25,7 @@ inline constexpr std::size_t slots_per_group = 8;
 /// What one slot says, found by its pixel.
 struct PixelWeights {
   std::uint32_t bin = 0;
-  std::uint32_t more = 0;  ///< 1 = the pixel has further slots
+  std::uint32_t more = 0;  ///< 0, or 1 + the place of the pixel's further slots among its tile's
   float first = 0.0F;
   float second = 0.0F;
 };
@@ -59,10 +59,15 @@ class PairMatrix {
         if (both.second != 0.0F) visit(both.bin + 1, both.second);
       };
       visit_both(weights[pixel]);
+      for_each_further(pixel, visit_both);
+    }
+    /// Calls visit(PixelWeights) for each slot of a pixel but its first one.
+    template <typename Visit>
+    void for_each_further(std::size_t pixel, Visit&& visit) const {
       if (weights[pixel].more == 0) return;
-      for (auto next = std::ranges::lower_bound(further, pixel, {}, &FurtherWeights::pixel);
-           next != further.end() && next->pixel == pixel; ++next) {
-        visit_both(next->weights);
+      for (std::size_t place = weights[pixel].more - 1; place < further.size() && further[place].pixel == pixel;
+           ++place) {
+        visit(further[place].weights);
       }
     }
   };
