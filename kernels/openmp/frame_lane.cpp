@@ -228,7 +228,7 @@ class BitPlanes {
 /// Pixels of a block: one bit each.
 struct BlockPixels {
   std::uint64_t filled = 0;  ///< one bit for each of the `bits` that is not 0, the lowest for the first
-  std::uint64_t bits[tile_pixels / 64];
+  alignas(64) std::uint64_t bits[tile_pixels / 64];
 };
 
 /// Finds the used pixels that are not 0, those of 1 by themselves; stops with more than `most`. Here and below the

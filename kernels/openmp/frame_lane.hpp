@@ -33,7 +33,7 @@ struct PixelsOfOne {
   std::size_t first;         ///< pixel of the first bit, counted from the first of the paired matrix' tile
   std::size_t count = 0;     ///< bits that are set
   std::uint64_t filled = 0;  ///< one bit for each of the `bits` that is not 0, the lowest for the first
-  std::uint64_t bits[tile_pixels / 64 + 1];  ///< one bit a pixel; the last is never filled
+  alignas(64) std::uint64_t bits[tile_pixels / 64 + 1];  ///< one bit a pixel; the last is never filled
 };
 static_assert(tile_pixels / 64 <= 64);
 
