@@ -86,12 +86,26 @@ constexpr std::size_t sparse_block_pixels = 512;
 /// With more counts than this a block is dense, however many there are.
 constexpr std::size_t dense_from(std::size_t pixels) { return pixels / pixels_per_count_if_sparse; }
 
-/// Finds the used pixels that are not 0, one bit each; stops with more than `most`. `pixels` is a multiple of 64.
+/// How many used pixels are not 0; stops with more than `most`. `pixels` is a multiple of sparse_block_pixels.
 template <typename Pixel>
-ANNULUS_FOR_EVERY_CPU std::size_t find_nonzero(const Pixel* values, std::size_t pixels, const std::uint8_t* used,
-                                               std::size_t most, std::uint64_t* bits) {
+ANNULUS_FOR_EVERY_CPU std::size_t count_nonzero(const Pixel* values, std::size_t pixels, const std::uint8_t* used,
+                                                std::size_t most) {
   std::size_t count = 0;
-  for (std::size_t word = 0; word < pixels / 64 && count <= most; ++word) {
+  for (std::size_t done = 0; done < pixels && count <= most; done += sparse_block_pixels) {
+    std::uint16_t here = 0;
+    for (std::size_t pixel = done; pixel < done + sparse_block_pixels; ++pixel) {
+      here = static_cast<std::uint16_t>(here + (static_cast<std::uint16_t>(values[pixel] != 0) & used[pixel]));
+    }
+    count += here;
+  }
+  return count;
+}
+
+/// Finds the used pixels that are not 0, one bit each.
+template <typename Pixel>
+ANNULUS_FOR_EVERY_CPU void find_nonzero(const Pixel* values, std::size_t pixels, const std::uint8_t* used_bits,
+                                        std::uint64_t* bits) {
+  for (std::size_t word = 0; word < pixels / 64; ++word) {
     std::uint8_t flags[64];
     for (std::size_t pixel = 0; pixel < 64; ++pixel) {
       flags[pixel] = static_cast<std::uint8_t>(values[word * 64 + pixel] != 0);
@@ -104,25 +118,24 @@ ANNULUS_FOR_EVERY_CPU std::size_t find_nonzero(const Pixel* values, std::size_t 
       found |= (gathered * 0x0102040810204080U) >> 56 << eight;
     }
     std::uint64_t mask;
-    std::memcpy(&mask, used + word * 8, sizeof mask);
+    std::memcpy(&mask, used_bits + word * 8, sizeof mask);
     bits[word] = found & mask;
-    count += static_cast<std::size_t>(std::popcount(bits[word]));
   }
-  return count;
 }
 
 /// Moves all counts of a block to `singles` where they are few, as it is done with planes.
-/// @param used  one bit a pixel
+/// @param used  of the block
 /// @param most  counts of a block that is taken
 /// @return the counts; or a few more than dense_from(pixels), if there are more than that
 template <typename Pixel>
-std::size_t take_sparse_block(const Pixel* values, std::size_t pixels, const std::uint8_t* used, std::size_t most,
+std::size_t take_sparse_block(const Pixel* values, std::size_t pixels, const UsedPixels& used, std::size_t most,
                               const BadIntervals<Pixel>& intervals, std::size_t first, SinglePixels& singles) {
   // Blocks of bytes fill more than a tile, so that no such frame comes in planes.
   if (sizeof(Pixel) == 1 || pixels % sparse_block_pixels != 0 || intervals.contain(Pixel{0})) return pixels;
-  std::uint64_t bits[tile_pixels / 64];
-  const std::size_t count = find_nonzero(values, pixels, used, dense_from(pixels), bits);
+  const std::size_t count = count_nonzero(values, pixels, used.bytes, dense_from(pixels));
   if (count > most) return count;
+  std::uint64_t bits[tile_pixels / 64];
+  find_nonzero(values, pixels, used.bits, bits);
   const bool bad_one = intervals.contain(Pixel{1});
   PixelsOfOne& ones = singles.ones.emplace_back(first);
   for (std::size_t word = 0; word < pixels / 64; ++word) {
@@ -502,8 +515,8 @@ FrameLane::Piece FrameLane::read_typed(std::size_t pixels, const UsedPixels& use
     const std::size_t block = left < 8 ? left : std::min(default_block_bytes / sizeof(Pixel), left - left % 8);
     const std::uint8_t* used_bytes = used.bytes + done;
     const std::size_t most = most_counts(block);
-    const std::size_t count =
-        take_sparse_block(values + done, block, used.bits + done / 8, most, intervals, first + done, singles);
+    const std::size_t count = take_sparse_block(values + done, block, {used_bytes, used.bits + done / 8}, most,
+                                                intervals, first + done, singles);
     counts_ += std::min(count, dense_from(block) + 1);
     if (count <= most) {
       writer.zeros(done, block);
