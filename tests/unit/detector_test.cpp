@@ -10,6 +10,9 @@
 #include <fstream>
 #include <numeric>
 #include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -419,15 +422,18 @@ TEST(Detector, SensorIsKept) {
 /// A file that is gone with it.
 class TemporaryFile {
  public:
-  TemporaryFile(std::string_view name, std::string_view text)
-      : path_(std::filesystem::temp_directory_path() / fmt::format("annulus-detector-test-{}-{}", std::rand(), name)) {
+  /// In a folder of its own: tests run side by side.
+  TemporaryFile(std::string_view name, std::string_view text) {
+    std::string folder = (std::filesystem::temp_directory_path() / "annulus-detector-XXXXXX").string();
+    if (mkdtemp(folder.data()) == nullptr) throw std::runtime_error(folder + " cannot be made");
+    path_ = std::filesystem::path(folder) / name;
     std::ofstream(path_, std::ios::binary) << text;
   }
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   ~TemporaryFile() {
     std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
+    std::filesystem::remove_all(path_.parent_path(), ignored);
   }
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
