@@ -229,13 +229,16 @@ bool FrameReader::read(const Plan& plan, std::span<std::byte> memory, std::span<
   for (auto& one : status) one = FrameStatus::ok;
   const auto count = static_cast<std::ptrdiff_t>(pieces.size());
   bool slept = false;
-#pragma omp parallel for schedule(dynamic) num_threads(std::max(threads, 1)) if (threads > 1) reduction(|| : slept)
-  for (std::ptrdiff_t index = 0; index < count; ++index) {
-    const Piece& piece = pieces[static_cast<std::size_t>(index)];
+#pragma omp parallel num_threads(std::max(threads, 1)) if (threads > 1) reduction(|| : slept)
+  {
     const long sleeps = sleeps_of_thread();
-    const FrameStatus found = impl_->carry_out(jobs[piece.job], piece, memory);
-    slept = slept || sleeps_of_thread() != sleeps;
-    if (found != FrameStatus::ok) status[piece.job] = found;
+#pragma omp for schedule(dynamic) nowait
+    for (std::ptrdiff_t index = 0; index < count; ++index) {
+      const Piece& piece = pieces[static_cast<std::size_t>(index)];
+      const FrameStatus found = impl_->carry_out(jobs[piece.job], piece, memory);
+      if (found != FrameStatus::ok) status[piece.job] = found;
+    }
+    slept = sleeps_of_thread() != sleeps;
   }
   for (std::size_t job = 0; job < jobs.size(); ++job) {
     out[job] = {status[job], jobs[job].type, jobs[job].encoding, {}};
