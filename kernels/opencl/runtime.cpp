@@ -228,8 +228,8 @@ cl::Kernel Runtime::kernel(const ProgramSource& source, const std::string& optio
   const std::string key = program_key(source, options);
   auto found = programs_.find(key);
   if (found == programs_.end()) {
-    const auto ahead = programs_ahead_.find(key);
-    found = programs_.emplace(key, ahead != programs_ahead_.end() ? ahead->second.get() : build(source, options)).first;
+    auto ahead = programs_ahead_.extract(key);  // taken once, also when it failed: then the next call builds again
+    found = programs_.emplace(key, ahead ? ahead.mapped().get() : build(source, options)).first;
   }
   return cl::Kernel(found->second, name);
 }
