@@ -247,6 +247,27 @@ bool FrameReader::read(const Plan& plan, std::span<std::byte> memory, std::span<
   return slept;
 }
 
+bool FrameReader::map(const Plan& plan, FilePages& pages, std::span<EncodedFrame> out) const {
+  ANNULUS_EXPECT(plan.jobs_ != nullptr && plan.jobs_->size() == out.size());
+  std::vector<FilePart> parts;
+  for (const Plan::Job& job : *plan.jobs_) {
+    if (job.kind == Plan::Job::Kind::nothing) continue;
+    // Pixels are read as they lie there.
+    const std::size_t alignment = job.encoding == kernels::Encoding::raw ? kernels::size_of(job.type) : 1;
+    if (job.kind != Plan::Job::Kind::bytes || job.offset % alignment != 0) return false;
+    parts.push_back({job.descriptor->get(), job.offset, job.bytes});
+  }
+  if (!pages.map(parts)) return false;
+  std::size_t part = 0;
+  for (std::size_t index = 0; index < out.size(); ++index) {
+    const Plan::Job& job = (*plan.jobs_)[index];
+    const bool exists = job.kind != Plan::Job::Kind::nothing;
+    out[index] = {exists ? FrameStatus::ok : job.status, job.type, job.encoding, {}};
+    if (exists) out[index].bytes = pages[part++];
+  }
+  return true;
+}
+
 void FrameReader::fetch(std::uint64_t first, std::span<EncodedFrame> out, std::vector<std::byte>& memory, int threads) {
   const Plan planned = plan(first, out.size());
   memory.resize(std::max(memory.size(), planned.bytes()));

@@ -20,6 +20,7 @@
 #include "base/problems.hpp"
 #include "kernels/encoded_batch.hpp"
 #include "kernels/pixel_type.hpp"
+#include "mapping/file_pages.hpp"
 
 namespace annulus::mapping {
 
@@ -166,7 +167,12 @@ class FrameReader {
   /// the page cache is copied without a rest.
   bool read(const Plan& plan, std::span<std::byte> memory, std::span<EncodedFrame> out, int threads) const;
 
-  /// Both, into `memory`, which grows as it must.
+  /// Instead of read(): the frames as they lie in the page cache, without a copy, for as long as `pages` holds them.
+  /// What was made of them counts if `pages.intact()` afterwards, asked while `plan` lives. False, and nothing is done,
+  /// where that cannot be: read() then.
+  [[nodiscard]] bool map(const Plan& plan, FilePages& pages, std::span<EncodedFrame> out) const;
+
+  /// plan() and read(), into `memory`, which grows as it must.
   void fetch(std::uint64_t first, std::span<EncodedFrame> out, std::vector<std::byte>& memory, int threads = 1);
 
  private:

@@ -51,7 +51,9 @@ struct BatchPlan {
 /// A batch on its way; its buffers are used again and again.
 struct Batch {
   BatchPlan plan;
-  bool waited = false;                         ///< for the storage, while it was read
+  bool waited = false;  ///< for the storage, while it was read
+  bool mapped = false;  ///< not read: its bytes are those of `pages`
+  mapping::FilePages pages;
   std::vector<mapping::EncodedFrame> encoded;  ///< [points]
   std::vector<FrameStatus> status;             ///< [points]
   kernels::PixelType type = kernels::PixelType::u16;
@@ -177,17 +179,20 @@ class Pipeline {
   }
 
  private:
-  /// Has a batch read into its slot: by the loader, or by this thread in the moment that it asks for it.
+  /// Has a batch read into its slot: by the loader, or by this thread in the moment that it asks for it; or mapped.
   [[nodiscard]] std::future<void> start_loading(std::size_t slot) {
     if (read_ahead_) return loader_.start([this, slot] { load(slot, readers_.ahead); });
-    return std::async(std::launch::deferred, [this, slot] { load(slot, readers_.in_turn); });
+    return std::async(std::launch::deferred, [this, slot] {
+      if (!map(slot)) load(slot, readers_.in_turn);
+    });
   }
 
-  /// Whether those behind a batch that was just loaded are read while it is computed. Copies out of the page cache take
-  /// cores that would rather compute, and two threads that share a core lose its caches to each other: then the same
-  /// threads read and compute by turns. Where reading had to wait, the storage works by itself meanwhile.
-  bool reads_ahead(const Batch& loaded) {
-    read_ahead_ = readers_.in_turn == 0 || loaded.waited;
+  /// Whether those behind a batch are read while it is computed. Copies out of the page cache take cores that would
+  /// rather compute, and two threads that share a core lose its caches to each other: then the bytes are not copied at
+  /// all, or the same threads read and compute by turns. Where somebody had to wait, the storage works by itself
+  /// meanwhile.
+  bool reads_ahead(const Batch& batch) {
+    read_ahead_ = readers_.in_turn == 0 || batch.waited;
     return read_ahead_;
   }
 
@@ -253,14 +258,31 @@ class Pipeline {
     plan.where = reader_.plan(first, plan.points - before);
   }
 
+  /// Begins a batch; returns those of its points for which there may be frames.
+  std::span<mapping::EncodedFrame> begin(Batch& batch) const {
+    const BatchPlan& plan = batch.plan;
+    batch.waited = false;
+    batch.mapped = false;
+    batch.encoded.assign(plan.points, {});
+    const std::uint64_t before = points_before(plan);
+    batch.type = type_of(frame_of(plan.block, plan.first + before));
+    return std::span(batch.encoded).subspan(before);
+  }
+
+  /// Maps a batch's frames where they lie in the page cache; false where they do not, or may not be mapped.
+  bool map(std::size_t slot) {
+    if (!may_map_) return false;
+    Batch& batch = batches_[slot];
+    const std::span<mapping::EncodedFrame> existing = begin(batch);
+    batch.mapped = !existing.empty() && reader_.map(batch.plan.where, batch.pages, existing);
+    return batch.mapped;
+  }
+
   /// Reads a batch into its slot's memory.
   void load(std::size_t slot, int threads) {
     Batch& batch = batches_[slot];
     const BatchPlan& plan = batch.plan;
-    batch.encoded.assign(plan.points, {});
-    const std::uint64_t before = points_before(plan);
-    batch.type = type_of(frame_of(plan.block, plan.first + before));
-    const std::span<mapping::EncodedFrame> existing = std::span(batch.encoded).subspan(before);
+    const std::span<mapping::EncodedFrame> existing = begin(batch);
     const std::span<std::byte> memory = integrator_.staging(slot, plan.where.bytes() + kernels::lz4_slack);
     const double start = now_s();
     batch.waited = !existing.empty() && reader_.read(plan.where, memory, existing, threads);
@@ -310,9 +332,12 @@ class Pipeline {
       block_status_.assign(points, FrameStatus::not_processed);
     }
     if (!batch.frames.empty()) {
-      results_.resize(batch.frames.size() * rows, integrator_.has_errors(), experiment_.std);
-      decoded_.resize(batch.frames.size());
-      integrator_.collect(slot, {results_.intensity, results_.sem, results_.std}, decoded_);
+      compute(slot);
+      if (batch.mapped && !give_pages_back(batch)) {
+        load(slot, readers_.in_turn);
+        submit(slot);
+        if (!batch.frames.empty()) compute(slot);
+      }
       for (std::size_t frame = 0; frame < batch.frames.size(); ++frame) {
         const std::uint64_t point = batch.points[frame];
         batch.status[point] = mapping::status_of(decoded_[frame]);
@@ -326,6 +351,23 @@ class Pipeline {
     }
     statistics_.integrate_s += now_s() - start;
     if (plan.last) write(plan.block);
+  }
+
+  /// Ends a batch's mapping. False when its results are void, since a file shrank or its device failed: reading tells
+  /// of which frames.
+  bool give_pages_back(Batch& batch) {
+    may_map_ = batch.pages.intact();
+    batch.pages.clear();
+    return may_map_;
+  }
+
+  /// Waits for the patterns of a batch that was handed to the engine.
+  void compute(std::size_t slot) {
+    const std::size_t frames = batches_[slot].frames.size();
+    const std::size_t values = frames * integrator_.rows();
+    results_.resize(values, integrator_.has_errors(), experiment_.std);
+    decoded_.resize(frames);
+    integrator_.collect(slot, {results_.intensity, results_.sem, results_.std}, decoded_);
   }
 
   void write(const LineBlock& block) {
@@ -343,6 +385,7 @@ class Pipeline {
   mapping::FrameReader reader_;
   Readers readers_;
   bool read_ahead_;
+  bool may_map_ = true;
 
   std::optional<LineBlock> claimed_;
   std::uint64_t claimed_done_ = 0;

@@ -2,7 +2,8 @@
 //
 // Batches go through the engine's slots. For a device, and where reading has to wait for the storage, one is read by a
 // loader thread, straight into the slot's memory, while others are decoded and integrated; where a CPU computes and the
-// bytes are in its memory already, the same threads read and compute by turns. Nothing here is collective.
+// bytes are in the page cache already, they are decoded where they lie, or the same threads read and compute by turns.
+// Nothing here is collective.
 #pragma once
 
 #include <mpi.h>

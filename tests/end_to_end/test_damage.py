@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """Bad frames are data, not errors: NaN and a status for them, every other frame untouched, exit status 3."""
 
+import os
+import unittest
+
+import h5py
 import numpy
 
 import common
@@ -62,6 +66,39 @@ class Damage(common.TestCase):
         volume = common.read_volume(output)
         self.assertTrue((volume.status.ravel()[:30] == common.OK).all())
         self.assertTrue((volume.status.ravel()[30:] == common.MISSING).all())
+
+    @unittest.skipUnless("ANNULUS_SHRINKING_FILE" in os.environ, "ANNULUS_SHRINKING_FILE does not name the library")
+    def test_a_file_that_shrinks_while_its_frames_are_integrated_loses_only_what_it_lost(self):
+        scan = common.simulate(self.scratch / "shrinking", 5, 6, "--frames-per-file", 30)
+        data = next(path for path in scan.folder.glob("*data*.h5"))
+        whole, shrunk = self.scratch / "before.h5", self.scratch / "shrunk.h5"
+        options = ("--backend", "openmp", "--threads", 1, "--batch", 6)
+        # Without compression: zeros in place of what was lost would be pixels like any others.
+        with h5py.File(data, "r+") as file:
+            pixels = file["entry/data/data"][()]
+            del file["entry/data/data"]
+            file.create_dataset("entry/data/data", data=pixels, chunks=(1, *pixels.shape[1:]))
+        common.run(*scan.options(whole, *options))
+        with h5py.File(data) as file:
+            chunks = file["entry/data/data"].id
+            cut = chunks.get_chunk_info(15)
+            ends = [chunk.byte_offset + chunk.size for chunk in map(chunks.get_chunk_info, range(30))]
+        # Frame 15 is cut in the middle when its batch, the third, has just been mapped.
+        keeps = cut.byte_offset + cut.size // 2
+        done = common.run(*scan.options(shrunk, *options), expect=common.EXIT_SOME_FRAMES,
+                          LD_PRELOAD=os.environ["ANNULUS_SHRINKING_FILE"], ANNULUS_SHRINK_FILE=data,
+                          ANNULUS_SHRINK_TO=keeps, ANNULUS_SHRINK_AT=3)
+        self.assertEqual(data.stat().st_size, keeps, "the file was not cut")
+        expected, found = common.read_volume(whole), common.read_volume(shrunk)
+        lost = (numpy.array(ends) > keeps) & (numpy.arange(30) >= 12)
+        self.assertTrue(lost[15] and not lost[12:15].all())
+        numpy.testing.assert_array_equal(found.status.ravel() != common.OK, lost)
+        self.assertEqual(found.status.ravel()[15], common.UNREADABLE)
+        self.assertIn(f"{lost.sum()} of 30", done.stderr)
+        for name in ("intensity", "errors"):
+            values = getattr(found, name).reshape(30, -1)
+            self.assertTrue(numpy.isnan(values[lost]).all(), name)
+            self.assert_same_bits(values[~lost], getattr(expected, name).reshape(30, -1)[~lost], name)
 
 
 if __name__ == "__main__":

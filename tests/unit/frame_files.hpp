@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -305,10 +306,7 @@ struct Fetched {
   std::vector<std::byte> pixels;
 };
 
-inline std::vector<Fetched> fetch_all(FrameReader& reader, std::uint64_t first, std::size_t frames, int threads = 1) {
-  std::vector<EncodedFrame> encoded(frames);
-  std::vector<std::byte> memory;
-  reader.fetch(first, encoded, memory, threads);
+inline std::vector<Fetched> decode_all(const FrameReader& reader, std::span<const EncodedFrame> encoded) {
   std::vector<Fetched> fetched;
   for (const EncodedFrame& frame : encoded) {
     Fetched one;
@@ -320,13 +318,36 @@ inline std::vector<Fetched> fetch_all(FrameReader& reader, std::uint64_t first, 
   return fetched;
 }
 
-/// Expects that frames [0, count) of a list are the pattern's frames [0, count).
+inline std::vector<Fetched> fetch_all(FrameReader& reader, std::uint64_t first, std::size_t frames, int threads = 1) {
+  std::vector<EncodedFrame> encoded(frames);
+  std::vector<std::byte> memory;
+  reader.fetch(first, encoded, memory, threads);
+  return decode_all(reader, encoded);
+}
+
+/// The same without a copy; none where that cannot be.
+inline std::optional<std::vector<Fetched>> map_all(FrameReader& reader, std::uint64_t first, std::size_t frames) {
+  std::vector<EncodedFrame> encoded(frames);
+  FilePages pages;
+  const FrameReader::Plan plan = reader.plan(first, frames);
+  if (!reader.map(plan, pages, encoded)) return std::nullopt;
+  auto fetched = decode_all(reader, encoded);
+  EXPECT_TRUE(pages.intact());
+  return fetched;
+}
+
+/// Expects that frames [0, count) of a list are the pattern's frames [0, count), copied and, where they can be, mapped.
 inline void expect_pattern(const FrameList& list, PixelType type, std::uint64_t count, int threads = 1) {
   ASSERT_EQ(list.frames(), count);
   FrameReader reader(list);
   const auto fetched = fetch_all(reader, 0, count, threads);
+  const auto mapped = map_all(reader, 0, count);
   for (std::uint64_t frame = 0; frame < count; ++frame) {
     SCOPED_TRACE("frame " + std::to_string(frame));
+    if (mapped) {
+      EXPECT_EQ((*mapped)[frame].status, FrameStatus::ok);
+      EXPECT_TRUE((*mapped)[frame].pixels == fetched[frame].pixels) << "mapped pixels differ";
+    }
     EXPECT_EQ(reader.type_of(frame), type);
     EXPECT_EQ(fetched[frame].status, FrameStatus::ok);
     EXPECT_TRUE(fetched[frame].pixels == frame_pixels(type, frame, list.pixels())) << "pixels differ";

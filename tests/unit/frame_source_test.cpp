@@ -285,6 +285,53 @@ TEST_F(FrameSource, TheListSurvivesItsByteForm) {
   EXPECT_THROW(static_cast<void>(deserialise_frames(std::span(bytes).first(bytes.size() - 1))), InternalError);
 }
 
+// ------------------------------------------------------------------------------------------------- without a copy
+
+TEST_F(FrameSource, FramesPastHdf5LieInThePageCacheAndOthersDoNot) {
+  const auto is_mapped = [&](const fs::path& file) {
+    const FrameList list = open_good({file});
+    FrameReader reader(list);
+    return map_all(reader, 0, list.frames()).has_value();
+  };
+  EXPECT_TRUE(is_mapped(write_master({2, 3})));
+  EXPECT_TRUE(is_mapped(write_source("contiguous.h5", 0, 3, {.name = "contiguous"})));
+  EXPECT_FALSE(is_mapped(write_source("pieces.h5", 0, 3, {.name = "pieces", .chunked = true, .chunk = {1, 7, 9}})));
+  write_tiff(folder / "frame.tif", PixelType::u16, rows, columns);
+  EXPECT_FALSE(is_mapped(folder / "frame.tif"));
+}
+
+TEST_F(FrameSource, MappedFramesThatAreMissingHaveTheirStatus) {
+  const fs::path master = write_master({3, 2});
+  const FrameList list = open_good({master});
+  // The second file goes behind our back.
+  fs::remove(folder / "scan" / "scan_data_000002.h5");
+  FrameReader reader(list);
+  const auto mapped = map_all(reader, 0, 7);
+  ASSERT_TRUE(mapped);
+  const auto fetched = fetch_all(reader, 0, 7);
+  for (std::size_t frame = 0; frame < 7; ++frame) {
+    EXPECT_EQ((*mapped)[frame].status, fetched[frame].status) << frame;
+    EXPECT_EQ((*mapped)[frame].status == FrameStatus::ok, frame < 3) << frame;
+  }
+}
+
+TEST_F(FrameSource, AFrameBehindTheEndOfItsFileIsReadNotMapped) {
+  const fs::path file = write_source("cut.h5", 0, 4);
+  const FrameList list = open_good({file});
+  const hdf5::ChunkAddress last = chunk_of(file, "/data", 3);
+  FrameReader reader(list);
+  const FrameReader::Plan plan = reader.plan(0, 4);
+  fs::resize_file(file, last.offset + last.bytes / 2);
+  std::vector<EncodedFrame> frames(4);
+  FilePages pages;
+  EXPECT_FALSE(reader.map(plan, pages, frames));
+  std::vector<std::byte> memory(plan.bytes());
+  reader.read(plan, memory, frames, 1);
+  for (std::size_t frame = 0; frame < 4; ++frame) {
+    EXPECT_EQ(frames[frame].status, frame < 3 ? FrameStatus::ok : FrameStatus::unreadable) << frame;
+  }
+}
+
 // ---------------------------------------------------------------------------------------------------- the filter
 
 TEST_F(FrameSource, TheFilterReadsWhatItWroteThroughHdf5Alone) {
