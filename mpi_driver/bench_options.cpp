@@ -31,6 +31,7 @@ po::options_description option_table() {
   po::options_description bench("Bench");
   add = bench.add_options();
   add("repeats", text()->default_value(std::to_string(defaults.repeats)), "rounds; every stage is measured in each");
+  add("alone", "measure every stage also by the first rank alone, with its share of the frames: how ranks scale");
   add("cold", "ask the system to forget the files before they are read (it may not: tmpfs cannot)");
   add("folder", text(), "for the simulated scan and the volumes, which stay there (default: a temporary one)");
   add("json", text(), "file that gets all figures, with machine and settings");
@@ -114,6 +115,7 @@ BenchOptions parse_bench_options(const std::vector<std::string>& arguments, std:
   problems.collect(
       [&] { options.repeats = static_cast<std::uint32_t>(parse_count(text("repeats"), "--repeats", 1, 1000)); });
   options.detector = text("detector");
+  options.alone = has("alone");
   options.cold = has("cold");
   if (has("folder")) options.folder = text("folder");
   if (has("json")) {

@@ -30,7 +30,8 @@ struct BenchOptions {
   std::filesystem::path folder;  ///< for the simulated scan and the volumes, kept; "" = temporary
   std::filesystem::path json;    ///< file to write; "" = none
   std::uint32_t repeats = 5;
-  bool cold = false;  ///< files leave the page cache before each round that reads them
+  bool alone = false;  ///< every stage also by rank 0 by itself
+  bool cold = false;   ///< files leave the page cache before each round that reads them
 };
 
 /// Parses the arguments after `bench`; as parse_map_options() otherwise.

@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <ctime>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -83,6 +85,21 @@ struct Chunks {
   [[nodiscard]] std::size_t frame_bytes() const { return pixels * kernels::size_of(type); }
 };
 
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
+}
+
+/// Until all ranks are here; without a core, which is left to those that work.
+void wait_asleep(MPI_Comm comm) {
+  MPI_Request request = MPI_REQUEST_NULL;
+  MPI_Ibarrier(comm, &request);
+  for (int done = 0; MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && done == 0;) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
 /// One stage, measured once a round.
 struct Stage {
   std::string name;
@@ -91,15 +108,11 @@ struct Stage {
   int cores = 0;             ///< that work on it, all ranks together; 0 = a device does
   std::uint64_t frames = 0;  ///< of a round, all ranks together
   std::vector<double> seconds;
-  Json parts;  ///< of the last round, where a stage tells them
+  std::vector<double> alone_s;  ///< by rank 0 with its share, in the same rounds; empty where that was not asked for
+  Json parts;                   ///< of the last round, where a stage tells them
 
   [[nodiscard]] double best_s() const { return *std::min_element(seconds.begin(), seconds.end()); }
-  [[nodiscard]] double median_s() const {
-    std::vector<double> sorted = seconds;
-    std::sort(sorted.begin(), sorted.end());
-    const std::size_t middle = sorted.size() / 2;
-    return sorted.size() % 2 == 1 ? sorted[middle] : 0.5 * (sorted[middle - 1] + sorted[middle]);
-  }
+  [[nodiscard]] double median_s() const { return median(seconds); }
   /// What one core would need for a frame; 0 where no core computes.
   [[nodiscard]] double core_ms_a_frame() const { return best_s() * cores / static_cast<double>(frames) * 1e3; }
 };
@@ -175,13 +188,21 @@ class Bench {
     for (const std::string& backend : options_.backends) add_backend_stages(backend);
     // In turns: what else goes on in the machine falls on all alike. The first round warms up and is not counted.
     for (std::uint32_t round = 0; round <= options_.repeats; ++round) {
-      for (const auto& [index, work] : work_) measure(stages_[index], work, round > 0);
+      for (const auto& [index, work] : work_) {
+        measure(
+            stages_[index], [&work = work] { work(Ranks::all); }, round > 0);
+        if (options_.alone)
+          measure_alone(
+              stages_[index], [&work = work] { work(Ranks::first); }, round > 0);
+      }
     }
     if (root_) report();
   }
 
  private:
-  using Work = std::function<void()>;
+  /// Who works; by what it has itself, one rank does the same in either case.
+  enum class Ranks : std::uint8_t { all, first };
+  using Work = std::function<void(Ranks)>;
 
   // ------------------------------------------------------------------------------------------------ the scan
 
@@ -234,11 +255,24 @@ class Bench {
     map.most_frames = options_.frames;
     map.slow = (options_.frames + map.fast - 1) / map.fast;
     preparation_ = prepare_together(map, "annulus bench", Problems(), comm_);
+    if (options_.alone) prepare_alone(map);
     std::vector<std::byte> bytes;
     if (root_) bytes = serialise(preparation_->experiment);
     broadcast(comm_, bytes);
     experiment_ = deserialise_experiment(bytes);
     for (const mapping::FrameRun& run : experiment_.frames.runs) files_.insert(run.file);
+  }
+
+  /// Rank 0's share as a scan of its own.
+  void prepare_alone(MapOptions map) {
+    first_rank_alone([&] {
+      const std::uint64_t frames = preparation_->experiment.frames.frames() / static_cast<std::uint64_t>(ranks_);
+      if (ranks_ < 2 || frames == 0) throw InputError("--alone needs more than one rank, and a frame for each");
+      map.output = folder_ / "bench_volume_alone.h5";
+      map.most_frames = frames;
+      map.slow = (frames + map.fast - 1) / map.fast;
+      alone_ = prepare_together(map, "annulus bench", Problems(), MPI_COMM_SELF);
+    });
   }
 
   /// This rank's part of the frames: as many as any other's, one after the other.
@@ -291,7 +325,7 @@ class Bench {
   }
 
   /// Runs a stage on all ranks at once; the slowest counts.
-  void measure(Stage& stage, const Work& work, bool counted) {
+  void measure(Stage& stage, const std::function<void()>& work, bool counted) {
     if (options_.cold && stage.name != "decode" && root_) {
       for (const fs::path& file : files_) forget(file);
     }
@@ -305,9 +339,38 @@ class Bench {
     frames_s_.reset();
   }
 
+  /// Runs a stage on rank 0, while the others sleep.
+  void measure_alone(Stage& stage, const std::function<void()>& work, bool counted) {
+    MPI_Barrier(comm_);
+    double seconds = 0.0;
+    first_rank_alone([&] {
+      const double start = now_s();
+      work();
+      seconds = now_s() - start;
+    });
+    if (counted) stage.alone_s.push_back(frames_s_.value_or(seconds));
+    frames_s_.reset();
+  }
+
+  /// Has rank 0 do something while the others sleep. Throws Stop on every rank when it fails. Collective.
+  void first_rank_alone(const std::function<void()>& work) {
+    std::exception_ptr failure;
+    try {
+      if (root_) work();
+    } catch (const Stop&) {  // rank 0 has told its own reason
+      failure = std::make_exception_ptr(IoError("the first rank cannot go on alone"));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    wait_asleep(comm_);
+    together(comm_, [&] {
+      if (failure) std::rethrow_exception(failure);
+    });
+  }
+
   void add_host_stages() {
     if (all_compressed_) {
-      floor_ = add("floor: stock LZ4, unshuffle", ranks_, [this] {
+      floor_ = add("floor: stock LZ4, unshuffle", ranks_, [this](Ranks) {
         const kernels::SimdPath path = kernels::available_paths().back();
         floor_out_.resize(chunks_.frame_bytes());
         for (const mapping::EncodedFrame& frame : chunks_.frames) {
@@ -316,7 +379,7 @@ class Bench {
         }
       });
     }
-    add("read", ranks_ * threads_, [this] {
+    add("read", ranks_ * threads_, [this](Ranks) {
       mapping::FrameReader reader(experiment_.frames);  // new each time: opening files and finding chunks is part of it
       const auto [first, end] = share();
       for (std::uint64_t begin = first; begin < end; begin += experiment_.batch) {
@@ -324,7 +387,7 @@ class Bench {
         reader.fetch(begin, std::span(read_).subspan(begin - first, count), read_memory_, threads_);
       }
     });
-    add("decode", ranks_ * threads_, [this] {
+    add("decode", ranks_ * threads_, [this](Ranks) {
       decoded_.resize(static_cast<std::size_t>(threads_));
       const auto count = static_cast<std::ptrdiff_t>(chunks_.frames.size());
       bool good = true;
@@ -375,11 +438,12 @@ class Bench {
       stages_[index].device = contender.integrator.engine().device_name();
       stages_[index].parts["matrix_s"] = matrix_s;
     };
-    describe(add("decode + product", cores, [this, &contender, device] { decode_and_multiply(contender, device); }));
-    describe(add("product", cores, [this, &contender] { multiply(contender); }));
+    describe(
+        add("decode + product", cores, [this, &contender, device](Ranks) { decode_and_multiply(contender, device); }));
+    describe(add("product", cores, [this, &contender](Ranks) { multiply(contender); }));
     const std::size_t whole = add("file to volume", cores, {});
     stages_[whole].frames = experiment_.frames.frames();
-    work_.back().second = [this, &contender, whole] { whole_chain(contender, stages_[whole]); };
+    work_.back().second = [this, &contender, whole](Ranks ranks) { whole_chain(contender, stages_[whole], ranks); };
     describe(whole);
   }
 
@@ -466,10 +530,15 @@ class Bench {
   }
 
   /// As map does it; its own frames alone are timed, since the volume's making is not per frame.
-  void whole_chain(Contender& contender, Stage& stage) {
-    const MapRun run = run_map(contender.experiment, root_ ? &*preparation_ : nullptr, OutputMode::overwrite,
-                               contender.integrator, ShowProgress::no, comm_);
+  void whole_chain(Contender& contender, Stage& stage, Ranks ranks) {
+    const bool alone = ranks == Ranks::first;
+    std::optional<Preparation>& preparation = alone ? alone_ : preparation_;
+    Experiment experiment = alone ? alone_->experiment : contender.experiment;
+    experiment.compute = contender.experiment.compute;
+    const MapRun run = run_map(experiment, root_ ? &*preparation : nullptr, OutputMode::overwrite, contender.integrator,
+                               ShowProgress::no, alone ? MPI_COMM_SELF : comm_);
     frames_s_ = run.all.total_s;
+    if (alone) return;
     stage.parts["create_volume_s"] = run.create_s;
     stage.parts["close_volume_s"] = run.close_s;
     stage.parts["idle_at_end_s"] = run.idle_s;
@@ -491,6 +560,18 @@ class Bench {
     return stage.core_ms_a_frame() / stages_[*floor_].core_ms_a_frame();
   }
 
+  /// How many times the frames of rank 0 alone all ranks do in the same time, the median of the rounds.
+  [[nodiscard]] std::optional<double> times_one_rank(const Stage& stage) const {
+    if (stage.alone_s.empty()) return std::nullopt;
+    std::vector<double> times;
+    for (std::size_t round = 0; round < stage.seconds.size(); ++round) {
+      times.push_back(stage.alone_s[round] / stage.seconds[round]);
+    }
+    const std::uint64_t frames = experiment_.frames.frames();
+    return median(times) * static_cast<double>(frames) /
+           static_cast<double>(frames / static_cast<std::uint64_t>(ranks_));
+  }
+
   void report() const {
     const integrator::IntegrationSettings& settings = experiment_.plan.settings;
     std::string text = fmt::format(
@@ -503,16 +584,17 @@ class Bench {
         settings.azimuthal_bins > 0 ? fmt::format(" x {} azimuths", settings.azimuthal_bins) : "",
         kernels::name_of(settings.splitting), kernels::name_of(settings.error_model), cpu_name(), ranks_,
         ranks_ == 1 ? "" : "s", threads_, threads_ == 1 ? "" : "s", experiment_.batch, options_.repeats);
-    text += fmt::format("{:<28}{:<11}{:>9}{:>10}{:>12}{:>17}{:>13}\n", "stage", "backend", "best s", "median s",
-                        "frames/s", "ms a frame, core", "times floor");
+    text += fmt::format("{:<28}{:<11}{:>9}{:>10}{:>12}{:>17}{:>13}{}\n", "stage", "backend", "best s", "median s",
+                        "frames/s", "ms a frame, core", "times floor", options_.alone ? "  times one rank" : "");
     Json stages = Json::array();
     for (const Stage& stage : stages_) {
       const std::optional<double> times = times_floor(stage);
+      const std::optional<double> scaling = times_one_rank(stage);
       const double rate = static_cast<double>(stage.frames) / stage.best_s();
-      text +=
-          fmt::format("{:<28}{:<11}{:>9.3f}{:>10.3f}{:>12.1f}{:>17}{:>13}\n", stage.name, stage.backend, stage.best_s(),
-                      stage.median_s(), rate, stage.cores > 0 ? fmt::format("{:.3f}", stage.core_ms_a_frame()) : "-",
-                      times ? fmt::format("{:.2f}", *times) : "-");
+      text += fmt::format(
+          "{:<28}{:<11}{:>9.3f}{:>10.3f}{:>12.1f}{:>17}{:>13}{}\n", stage.name, stage.backend, stage.best_s(),
+          stage.median_s(), rate, stage.cores > 0 ? fmt::format("{:.3f}", stage.core_ms_a_frame()) : "-",
+          times ? fmt::format("{:.2f}", *times) : "-", scaling ? fmt::format("{:>16.2f}", *scaling) : "");
       Json json = {{"stage", stage.name},
                    {"frames", stage.frames},
                    {"cores", stage.cores},
@@ -522,6 +604,7 @@ class Bench {
                    {"frames_per_s", rate},
                    {"core_ms_a_frame", stage.cores > 0 ? Json(stage.core_ms_a_frame()) : Json()},
                    {"times_floor", times ? Json(*times) : Json()}};
+      if (scaling) json.update({{"alone_s", stage.alone_s}, {"times_one_rank", *scaling}});
       if (!stage.backend.empty())
         json.update({{"backend", stage.backend}, {"device", stage.device}, {"parts", stage.parts}});
       stages.push_back(std::move(json));
@@ -577,6 +660,7 @@ class Bench {
   fs::path folder_;
   bool simulated_ = false;
   std::optional<Preparation> preparation_;  // rank 0
+  std::optional<Preparation> alone_;        // rank 0: its share, where that is asked for
   Experiment experiment_;
   std::set<fs::path> files_;
 

@@ -54,6 +54,21 @@ class Bench(unittest.TestCase):
         self.assertFalse(figures["scan"]["simulated"])
         self.assertTrue((self.folder / "work" / "bench_volume.h5").exists())
 
+    def test_all_ranks_are_compared_with_the_first_alone(self):
+        table, figures = self.bench("--frames", 12, "--batch", 4, "--detector", "Eiger2CdTe_500k", "--backend",
+                                    "openmp", "--threads", 1, "--npt", 200, "--alone", ranks=2)
+        self.assertIn("times one rank", table)
+        for stage in figures["stages"]:
+            self.assertEqual(len(stage["alone_s"]), 2, stage)
+            self.assertGreater(min(stage["alone_s"]), 0.0, stage)
+            # The first rank's share is half of the frames.
+            times = [2 * alone / together for alone, together in zip(stage["alone_s"], stage["seconds"])]
+            self.assertAlmostEqual(stage["times_one_rank"], sum(times) / 2, places=6, msg=stage)
+        for arguments in ((), ("--frames", 1)):
+            done = common.run("bench", "--detector", "Eiger2CdTe_500k", "--alone", *arguments,
+                              ranks=2 if arguments else 1, expect=common.EXIT_BAD_INPUT)
+            self.assertIn("--alone needs more than one rank", done.stderr)
+
     def test_bad_usage_is_told_before_anything_is_simulated(self):
         done = common.run("bench", "--ratio", "thin", "--backend", "openmp,cuda", expect=common.EXIT_BAD_INPUT)
         self.assertIn('--ratio: found "thin"', done.stderr)
