@@ -5,6 +5,7 @@
 #include <iostream>
 #include <limits>
 #include <map>
+#include <new>
 #include <set>
 #include <sstream>
 
@@ -75,6 +76,9 @@ void together(MPI_Comm comm, const std::function<void()>& step) {
   } catch (const InputError& error) {
     code = ExitCode::bad_input;
     message = error.what();
+  } catch (const std::bad_alloc&) {
+    code = ExitCode::failed;
+    message = "memory ran out; --dry-run tells what a rank takes, and a smaller --batch or fewer ranks take less";
   } catch (const std::exception& error) {
     code = ExitCode::failed;
     message = error.what();

@@ -182,6 +182,7 @@ class Bench {
         threads_(threads_for(options.map.compute)) {}
 
   void run() {
+    together(comm_, [this] { expect_shares(options_.frames); });
     prepare_scan();
     load_chunks();
     add_host_stages();
@@ -263,11 +264,18 @@ class Bench {
     for (const mapping::FrameRun& run : experiment_.frames.runs) files_.insert(run.file);
   }
 
+  /// With --alone: throws InputError unless there are ranks to compare, and a frame for each.
+  void expect_shares(std::uint64_t frames) const {
+    if (options_.alone && (ranks_ < 2 || frames < static_cast<std::uint64_t>(ranks_))) {
+      throw InputError("--alone needs more than one rank, and a frame for each");
+    }
+  }
+
   /// Rank 0's share as a scan of its own.
   void prepare_alone(MapOptions map) {
     first_rank_alone([&] {
+      expect_shares(preparation_->experiment.frames.frames());
       const std::uint64_t frames = preparation_->experiment.frames.frames() / static_cast<std::uint64_t>(ranks_);
-      if (ranks_ < 2 || frames == 0) throw InputError("--alone needs more than one rank, and a frame for each");
       map.output = folder_ / "bench_volume_alone.h5";
       map.most_frames = frames;
       map.slow = (frames + map.fast - 1) / map.fast;

@@ -387,8 +387,10 @@ Preparation prepare(const MapOptions& options, int ranks, int node_ranks, const 
     const std::string changed =
         changed_input(Json::parse(state.fingerprint).at(input_state), experiment.frames, scan, state.status);
     if (!changed.empty()) {
-      throw InputError(fmt::format("--resume {}: {} has changed since its frames were integrated",
-                                   options.output.string(), changed));
+      throw InputError(fmt::format(
+          "--resume {}: {} has changed since its frames were integrated, by its size or time; a copy of what "
+          "it was resumes with its time kept (cp -p, rsync -t), --overwrite integrates all anew",
+          options.output.string(), changed));
     }
     status = std::move(state.status);
     preparation.points_done = static_cast<std::uint64_t>(

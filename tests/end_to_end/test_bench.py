@@ -68,6 +68,7 @@ class Bench(unittest.TestCase):
             done = common.run("bench", "--detector", "Eiger2CdTe_500k", "--alone", *arguments,
                               ranks=2 if arguments else 1, expect=common.EXIT_BAD_INPUT)
             self.assertIn("--alone needs more than one rank", done.stderr)
+            self.assertNotIn("simulating", done.stderr)
 
     def test_bad_usage_is_told_before_anything_is_simulated(self):
         done = common.run("bench", "--ratio", "thin", "--backend", "openmp,cuda", expect=common.EXIT_BAD_INPUT)
