@@ -68,6 +68,14 @@ void print_messages(const std::vector<std::string>& messages) {
 
 }  // namespace
 
+std::string message_of(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
+    return "memory ran out; --dry-run tells what a rank takes, and a smaller --batch or fewer ranks take less";
+  }
+  const std::string message = error.what();
+  return message.empty() ? "unknown failure" : message;
+}
+
 void together(MPI_Comm comm, const std::function<void()>& step) {
   ExitCode code = ExitCode::ok;
   std::string message;
@@ -76,13 +84,9 @@ void together(MPI_Comm comm, const std::function<void()>& step) {
   } catch (const InputError& error) {
     code = ExitCode::bad_input;
     message = error.what();
-  } catch (const std::bad_alloc&) {
-    code = ExitCode::failed;
-    message = "memory ran out; --dry-run tells what a rank takes, and a smaller --batch or fewer ranks take less";
   } catch (const std::exception& error) {
     code = ExitCode::failed;
-    message = error.what();
-    if (message.empty()) message = "unknown failure";
+    message = message_of(error);
   }
   // Lowest first: a failure (1) outweighs bad input (2), and both any success.
   const int mine = code == ExitCode::ok ? std::numeric_limits<int>::max() : static_cast<int>(code);

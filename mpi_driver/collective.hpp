@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <span>
 #include <string>
@@ -24,6 +25,9 @@ struct Stop {
 
 [[nodiscard]] int rank_of(MPI_Comm comm);
 [[nodiscard]] int size_of(MPI_Comm comm);
+
+/// What to tell people of a failure.
+[[nodiscard]] std::string message_of(const std::exception& error);
 
 /// Runs `step` on every rank; when it throws on any, rank 0 prints each different message once and all ranks throw
 /// Stop: bad_input when every failure was an InputError, else failed. Collective.

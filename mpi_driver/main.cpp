@@ -71,7 +71,7 @@ int main(int argc, char** argv) {
     code = stop.code;
   } catch (const std::exception& error) {
     // Outside every collective step: the other ranks cannot know, so the job must end here.
-    std::cerr << "annulus: " << error.what() << std::endl;
+    std::cerr << "annulus: " << annulus::driver::message_of(error) << std::endl;
     MPI_Abort(MPI_COMM_WORLD, static_cast<int>(ExitCode::failed));
   }
   MPI_Finalize();
