@@ -86,9 +86,7 @@ bool reaches(int descriptor, std::uint64_t end) {
   return ::fstat(descriptor, &status) == 0 && static_cast<std::uint64_t>(status.st_size) >= end;
 }
 
-}  // namespace
-
-extern "C" void annulus_on_bus_error(int, siginfo_t* info, void*) {
+void on_bus_error(int, siginfo_t* info, void*) {
   const int error = errno;
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
   // Sent by the kernel, for an access of this thread.
@@ -100,6 +98,8 @@ extern "C" void annulus_on_bus_error(int, siginfo_t* info, void*) {
   ::sigaction(SIGBUS, &former_action, nullptr);
   if (!by_access) ::raise(SIGBUS);  // an access repeats itself
 }
+
+}  // namespace
 
 bool FilePages::replace_lost_page(std::uintptr_t address) noexcept {
   for (Window& window : Window::all()) {
@@ -140,7 +140,7 @@ bool FilePages::take_window() {
   std::call_once(once, [] {
     static_cast<void>(Window::all());  // made here, not in the handler
     struct sigaction action {};
-    action.sa_sigaction = annulus_on_bus_error;
+    action.sa_sigaction = on_bus_error;
     action.sa_flags = SA_SIGINFO | SA_RESTART;
     ::sigaction(SIGBUS, &action, &former_action);
   });
@@ -158,6 +158,7 @@ bool FilePages::map(std::span<const FilePart> parts) {
   for (std::size_t part = 0; part < parts.size(); ++part) {
     const FilePart& next = parts[part];
     const std::uint64_t end = next.offset + next.bytes;
+    if (end < next.offset) return clear(), false;
     Run* const run = runs.empty() ? nullptr : &runs.back();
     if (run != nullptr && run->descriptor == next.descriptor && next.offset >= run->begin &&
         next.offset <= run->end + largest_gap) {

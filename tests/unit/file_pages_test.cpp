@@ -79,6 +79,7 @@ TEST_F(FilePagesTest, WhatAFileDoesNotHoldIsNotMapped) {
   FilePages pages;
   EXPECT_FALSE(pages.map(std::vector<FilePart>{{file.descriptor.get(), 0, file_bytes + 1}}));
   EXPECT_FALSE(pages.map(std::vector<FilePart>{{file.descriptor.get(), 0, 10}, {-1, 0, 10}}));
+  EXPECT_FALSE(pages.map(std::vector<FilePart>{{file.descriptor.get(), ~std::uint64_t{0} - 10, 20}}));
   EXPECT_FALSE(pages.map({}));
   EXPECT_TRUE(pages.map(std::vector<FilePart>{{file.descriptor.get(), 0, file_bytes}}));
 }
