@@ -30,6 +30,11 @@ std::byte byte_at(std::uint64_t offset) { return static_cast<std::byte>((offset 
 
 class FilePagesTest : public FolderTest {
  protected:
+  void SetUp() override {
+    FolderTest::SetUp();
+    if (!maps_files(folder)) GTEST_SKIP() << maps_no_files;
+  }
+
   InputFile make_file(const std::string& name, std::size_t bytes = file_bytes) {
     std::vector<char> content(bytes);
     for (std::size_t offset = 0; offset < bytes; ++offset) content[offset] = static_cast<char>(byte_at(offset));

@@ -26,6 +26,7 @@
 #include "mapping/hdf5.hpp"
 #include "mapping/hdf5_bitshuffle_filter.hpp"
 #include "mapping/hdf5_input.hpp"
+#include "mapping/input_file.hpp"
 
 namespace annulus::mapping::test {
 
@@ -324,6 +325,15 @@ inline std::vector<Fetched> fetch_all(FrameReader& reader, std::uint64_t first, 
   reader.fetch(first, encoded, memory, threads);
   return decode_all(reader, encoded);
 }
+
+/// Whether files in a folder can be mapped: on some file systems none are.
+inline bool maps_files(const std::filesystem::path& folder) {
+  std::ofstream(folder / "probe") << "bytes";
+  const InputFile file = open_input(folder / "probe");
+  FilePages pages;
+  return pages.map(std::vector<FilePart>{{file.descriptor.get(), 0, 5}});
+}
+constexpr const char* maps_no_files = "the folder for temporary files lies in a file system whose files are not mapped";
 
 /// The same without a copy; none where that cannot be.
 inline std::optional<std::vector<Fetched>> map_all(FrameReader& reader, std::uint64_t first, std::size_t frames) {
