@@ -332,12 +332,17 @@ class Bench {
     return stages_.size() - 1;
   }
 
-  /// Runs a stage on all ranks at once; the slowest counts.
-  void measure(Stage& stage, const std::function<void()>& work, bool counted) {
+  /// All ranks are ready; the files are as cold as was asked for.
+  void start_together(const Stage& stage) const {
     if (options_.cold && stage.name != "decode" && root_) {
       for (const fs::path& file : files_) forget(file);
     }
     MPI_Barrier(comm_);
+  }
+
+  /// Runs a stage on all ranks at once; the slowest counts.
+  void measure(Stage& stage, const std::function<void()>& work, bool counted) {
+    start_together(stage);
     double seconds = now_s();
     together(comm_, work);
     seconds = now_s() - seconds;
@@ -349,7 +354,7 @@ class Bench {
 
   /// Runs a stage on rank 0, while the others sleep.
   void measure_alone(Stage& stage, const std::function<void()>& work, bool counted) {
-    MPI_Barrier(comm_);
+    start_together(stage);
     double seconds = 0.0;
     first_rank_alone([&] {
       const double start = now_s();
@@ -419,6 +424,7 @@ class Bench {
   /// What belongs to one backend; stays where it is for as long as its stages are run.
   struct Contender {
     Experiment experiment;
+    Experiment alone;  ///< rank 0's share, where that is asked for
     integrator::Integrator integrator;
     std::vector<std::vector<float>> results;  ///< [slots]
     std::vector<std::byte> resident;          ///< [batch, pixels]
@@ -436,8 +442,12 @@ class Bench {
         make_integrator(experiment.plan, experiment.compute, comm_, frame_kinds(experiment));
     const double matrix_s = now_s() - start;
     contenders_.push_back(
-        std::make_unique<Contender>(Contender{std::move(experiment), std::move(integrator), {}, {}, 0}));
+        std::make_unique<Contender>(Contender{std::move(experiment), {}, std::move(integrator), {}, {}, 0}));
     Contender& contender = *contenders_.back();
+    if (alone_) {
+      contender.alone = alone_->experiment;
+      contender.alone.compute = contender.experiment.compute;
+    }
     const bool device = contender.integrator.engine().backend() == kernels::Backend::opencl;
     const bool serial = contender.integrator.engine().backend() == kernels::Backend::reference;
     const int cores = device ? 0 : serial ? ranks_ : ranks_ * threads_;
@@ -541,10 +551,9 @@ class Bench {
   void whole_chain(Contender& contender, Stage& stage, Ranks ranks) {
     const bool alone = ranks == Ranks::first;
     std::optional<Preparation>& preparation = alone ? alone_ : preparation_;
-    Experiment experiment = alone ? alone_->experiment : contender.experiment;
-    experiment.compute = contender.experiment.compute;
-    const MapRun run = run_map(experiment, root_ ? &*preparation : nullptr, OutputMode::overwrite, contender.integrator,
-                               ShowProgress::no, alone ? MPI_COMM_SELF : comm_);
+    const MapRun run =
+        run_map(alone ? contender.alone : contender.experiment, root_ ? &*preparation : nullptr, OutputMode::overwrite,
+                contender.integrator, ShowProgress::no, alone ? MPI_COMM_SELF : comm_);
     frames_s_ = run.all.total_s;
     if (alone) return;
     stage.parts["create_volume_s"] = run.create_s;

@@ -89,7 +89,7 @@ TEST_F(FilePagesTest, WhatAFileDoesNotHoldIsNotMapped) {
   EXPECT_TRUE(pages.map(std::vector<FilePart>{{file.descriptor.get(), 0, file_bytes}}));
 }
 
-TEST_F(FilePagesTest, FilesOfNoDiskOfThisMachineAreNotMapped) {
+TEST_F(FilePagesTest, AFileOfTheKernelsOwnIsNotMapped) {
   const FileDescriptor file(::open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC));
   if (!file) GTEST_SKIP() << "no sysfs here";
   FilePages pages;
